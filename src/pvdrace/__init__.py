@@ -1,0 +1,3 @@
+"""pvdrace: happy eyeballs across provisioning domains."""
+
+from ._version import __version__ as __version__

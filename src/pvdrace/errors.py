@@ -1,0 +1,41 @@
+"""The exceptions that people meet. ``str()`` of each fits on one line; each carries its report.
+
+::
+
+    PvdRaceError
+    ├── ConfigurationError   a file, key or argument is wrong (names file, key and line)
+    ├── NoUsablePvd          policy and reachability leave nobody to run
+    ├── ResolutionFailed     no PvD that ran has an address for the name
+    └── ConnectFailed        every attempt failed (also an OSError)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .race.report import RaceReport
+
+
+class PvdRaceError(Exception):
+    """The root of all errors of this package. ``report`` is None where no race was run."""
+
+    def __init__(self, message: str, report: RaceReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ConfigurationError(PvdRaceError):
+    """A configuration, a policy or an argument is wrong: ``pvdrace.toml:12: pvd[1].cost: …``."""
+
+
+class NoUsablePvd(PvdRaceError):
+    """No provisioning domain may or can run; ``require`` never falls back (RFC 9622 s6.2)."""
+
+
+class ResolutionFailed(PvdRaceError):
+    """The name has no address in any PvD that ran."""
+
+
+class ConnectFailed(PvdRaceError, OSError):
+    """Every attempt failed, or time ran out first."""

@@ -1,0 +1,277 @@
+"""The words of the project as immutable values. Pure: nothing here reads the world.
+
+The nouns are the standards': a *provisioning domain* is RFC 7556 s2's consistent set of configuration,
+an *endpoint* and a *preference* are RFC 9622's, a *candidate* is a leaf of RFC 9623 s4's tree.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+#: The PvD of the host itself: ``localhost`` and 127.0.0.0/8 never leave it.
+LOOPBACK = "loopback"
+
+
+class CostClass(enum.StrEnum):
+    """What traffic on a PvD costs. *Unknown* is its own value, never a synonym of unmetered."""
+
+    UNMETERED = "unmetered"
+    FIXED = "fixed"
+    VARIABLE = "variable"
+    UNKNOWN = "unknown"
+
+
+#: The circumstances that Windows, Apple, Android and NetworkManager attach to a cost.
+COST_FLAGS = frozenset({"roaming", "over_limit", "near_limit", "congested", "constrained", "temp_unmetered"})
+
+
+class Cost(NamedTuple):
+    """A cost class and its flags, e.g. ``Cost(CostClass.VARIABLE, frozenset({"roaming"}))``."""
+
+    kind: CostClass = CostClass.UNKNOWN
+    flags: frozenset[str] = frozenset()
+
+
+class Reachability(enum.StrEnum):
+    """What a PvD is known to reach. UNKNOWN is where everything starts."""
+
+    UNKNOWN = "unknown"
+    VALIDATED = "validated"
+    PORTAL = "portal"
+    PARTIAL = "partial"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """An address of the host in one PvD, with what RFC 6724 s5 asks of a source address."""
+
+    address: str
+    prefix_length: int
+    deprecated: bool = False
+    temporary: bool = False
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.address else 4
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix_length}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route out of a PvD's device. ``destination`` is a prefix in text, ``gateway`` None on the link."""
+
+    destination: str
+    gateway: str | None = None
+    metric: int = 0
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.destination else 4
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is 0.0.0.0/0 or ::/0."""
+        return self.destination in ("0.0.0.0/0", "::/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """A DNS server as a PvD gives it. Not ``scoped``: it came from a host-wide list, not from this PvD."""
+
+    address: str
+    port: int = 53
+    scoped: bool = True
+
+    def __str__(self) -> str:
+        if self.port == 53:
+            return self.address
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class ProvisioningDomain:
+    """One consistent set of network configuration from one provider (RFC 7556 s2).
+
+    ``name`` is unique in a `PvdSet`. ``attachment`` counts the times that the PvD was attached or changed
+    address: nothing learnt in one attachment (DNS answers, round-trip times) is used in another.
+    ``unusable`` says why the PvD can carry nothing now, and is None for a PvD that can.
+    ``pref64`` are its NAT64 prefixes (RFC 6052), ``address_table`` names its RFC 6724 policy table.
+    """
+
+    name: str
+    interface: str | None = None
+    ifindex: int = 0
+    addresses: tuple[LocalAddress, ...] = ()
+    routes: tuple[Route, ...] = ()
+    resolvers: tuple[Resolver, ...] = ()
+    zones: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    type: str = "unknown"
+    cost: Cost = Cost()
+    groups: tuple[str, ...] = ()
+    pref64: tuple[str, ...] = ()
+    address_table: str = "rfc6724"
+    reachability: Reachability = Reachability.UNKNOWN
+    unusable: str | None = None
+    attachment: int = 0
+    sources: tuple[str, ...] = ()
+
+    @cached_property
+    def families(self) -> tuple[int, ...]:
+        """The families (6, 4) that have a non-link-local address here, IPv6 first (HEv3 s4.1)."""
+        found = {a.family for a in self.addresses if not is_link_local(a.address)}
+        return tuple(f for f in (6, 4) if f in found)
+
+    @cached_property
+    def metric(self) -> int:
+        """The lowest metric of its default routes, else of any route; 0 without routes."""
+        defaults = [r.metric for r in self.routes if r.is_default]
+        return min(defaults or [r.metric for r in self.routes], default=0)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this is the host itself."""
+        return self.interface == "lo"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class PvdSet:
+    """The PvDs of a host at one moment. ``generation`` grows with every change."""
+
+    pvds: tuple[ProvisioningDomain, ...] = ()
+    generation: int = 0
+    _by_name: dict[str, ProvisioningDomain] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name = {pvd.name: pvd for pvd in self.pvds}
+        if len(by_name) != len(self.pvds):
+            names = [pvd.name for pvd in self.pvds]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"two provisioning domains are named {', '.join(twice)}")
+        object.__setattr__(self, "_by_name", by_name)
+
+    def __iter__(self) -> Iterator[ProvisioningDomain]:
+        return iter(self.pvds)
+
+    def __len__(self) -> int:
+        return len(self.pvds)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> ProvisioningDomain:
+        return self._by_name[name]
+
+    def get(self, name: str) -> ProvisioningDomain | None:
+        """The PvD of that name, or None."""
+        return self._by_name.get(name)
+
+
+class Endpoint(NamedTuple):
+    """What was asked for: a host (a name, or an IP literal with an optional ``%zone``) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Literal(NamedTuple):
+    """An IP literal taken apart: canonical text without its zone, the zone (a device or index), 4 or 6."""
+
+    address: str
+    zone: str | None
+    family: int
+
+
+@lru_cache(maxsize=4096)
+def parse_literal(host: str) -> Literal | None:
+    """Take an IP literal apart; None for a name. RFC 4007 s11 zones (``fe80::1%eth0``) are kept apart."""
+    text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    address, percent, zone = text.partition("%")
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if percent and (parsed.version == 4 or not zone):
+        return None
+    return Literal(str(parsed), zone or None, parsed.version)
+
+
+@lru_cache(maxsize=4096)
+def is_link_local(address: str) -> bool:
+    """Whether an address means something on its link only (fe80::/10, 169.254.0.0/16)."""
+    return ipaddress.ip_address(address).is_link_local
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host never leaves the machine: ``localhost`` (RFC 6761 s6.3), 127.0.0.0/8 and ::1."""
+    literal = parse_literal(host)
+    if literal is not None:
+        return ipaddress.ip_address(literal.address).is_loopback
+    name = host.lower().removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost")
+
+
+class Candidate(NamedTuple):
+    """One leaf of the tree: where from and where to, in one PvD (RFC 9623 s4).
+
+    ``local`` is None where the source address is left to the kernel; ``family`` is 4 or 6.
+    """
+
+    pvd: ProvisioningDomain
+    local: str | None
+    remote: str
+    port: int
+    family: int
+
+    def __str__(self) -> str:
+        return f"{self.pvd.name} {self.remote}"
+
+
+class Reason(NamedTuple):
+    """Why a PvD stands where it stands: the ranking rule, and what it saw, in a few words."""
+
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Ranked(NamedTuple):
+    """A PvD in a race.
+
+    ``head_start`` is how many seconds after the race's start its own attempts may begin, None: only when
+    all PvDs before it have failed. ``excluded`` says why the PvD does not run at all.
+    """
+
+    pvd: ProvisioningDomain
+    head_start: float | None = 0.0
+    because: tuple[Reason, ...] = ()
+    excluded: Reason | None = None
+
+
+class Ranking(NamedTuple):
+    """The outcome of ranking: who runs, in order, and who was left out."""
+
+    ranked: tuple[Ranked, ...]
+    excluded: tuple[Ranked, ...] = ()

@@ -1,0 +1,41 @@
+"""What the core asks of the world. Every action is returned by the call that caused it.
+
+A `Lookup` and a `Connect` is answered once (see `pvdrace.race.events`) or cancelled, never both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..model import Candidate, ProvisioningDomain
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Ask the resolvers of this PvD, on sockets pinned to it, for records of one type (``AAAA``, ``A``)."""
+
+    id: int
+    pvd: ProvisioningDomain
+    name: str
+    type: str
+
+
+@dataclass(slots=True)
+class Connect:
+    """Start a connection attempt to a candidate (RFC 8305 s5), on a socket pinned to its PvD."""
+
+    id: int
+    candidate: Candidate
+
+
+@dataclass(slots=True)
+class Cancel:
+    """Stop a lookup or an attempt, close what it holds; its answer is not awaited any more."""
+
+    target: Lookup | Connect
+    reason: str
+
+
+Action = Lookup | Connect | Cancel
