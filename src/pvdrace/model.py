@@ -261,12 +261,14 @@ class Ranked(NamedTuple):
     """A PvD in a race.
 
     ``head_start`` is how many seconds after the race's start its own attempts may begin, None: only when
-    all PvDs before it have failed. ``excluded`` says why the PvD does not run at all.
+    all PvDs before it have failed. ``families`` are the families (6, 4) that policy lets it use here.
+    ``excluded`` says why the PvD does not run at all.
     """
 
     pvd: ProvisioningDomain
     head_start: float | None = 0.0
     because: tuple[Reason, ...] = ()
+    families: tuple[int, ...] = (6, 4)
     excluded: Reason | None = None
 
 
