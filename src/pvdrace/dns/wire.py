@@ -16,12 +16,11 @@ import dns.exception
 import dns.name
 import dns.wire
 
-from .messages import MAX_ALIASES, NOERROR, NXDOMAIN, InvalidName, MalformedReply, Query, Reply, Stray
+from .messages import MAX_ALIASES, NOERROR, NXDOMAIN, TYPES, InvalidName, MalformedReply, Query, Reply, Stray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TYPES = {"A": 1, "AAAA": 28}
 
 _CNAME, _NS, _SOA, _OPT, _IN = 5, 2, 6, 41, 1
 _QR, _OPCODE, _TC, _RD = 0x8000, 0x7800, 0x0200, 0x0100
@@ -94,6 +93,8 @@ class _Reader:
     (Lower-casing a whole wire name is safe: length octets are at most 63, below the letters.)
     """
 
+    __slots__ = ("aliases", "data", "found", "names", "query", "question")
+
     def __init__(self, query: Query, data: bytes) -> None:
         self.query = query
         self.data = data
@@ -136,11 +137,11 @@ class _Reader:
     def record(self, at: int, *, raw_ttl: bool = False) -> tuple[int, int, int, int, int]:
         """One record: (end, type, class, TTL in seconds, start of its data)."""
         data = self.data
-        while (length := data[at]) and length < 0xC0:
-            if length > 63:
+        while 0 < data[at] < 0xC0:
+            if data[at] > 63:
                 raise MalformedReply("a label of an unknown kind")
-            at += 1 + length
-        at += 2 if length else 1
+            at += 1 + data[at]
+        at += 2 if data[at] else 1
         rdtype, rdclass, ttl, size = _RECORD.unpack_from(data, at)
         at += 10
         if at + size > len(data):
@@ -158,14 +159,16 @@ class _Reader:
             if size != (4 if rdtype == 1 else 16):
                 raise MalformedReply(f"an address of {size} bytes")
             address = socket.inet_ntop(_FAMILIES[rdtype], self.data[rdata:end])
-            addresses, least = self.found.setdefault(self.name(owner), ({}, ttl))
-            addresses[address] = None
-            if ttl < least:
-                self.found[self.name(owner)] = addresses, ttl
+            name = self.name(owner)
+            if name in self.found:
+                addresses, least = self.found[name]
+                addresses[address] = None
+                self.found[name] = addresses, min(ttl, least)
+            else:
+                self.found[name] = {address: None}, ttl
         elif rdtype == _CNAME:
             target = self.name(rdata, end)
-            name = self.name(owner)
-            self.aliases[name] = target, ttl
+            self.aliases[self.name(owner)] = target, ttl
         return end
 
     def name(self, at: int, end: int | None = None) -> bytes:
