@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-
 from . import membership
 from .config import Configuration, parse
 from .connection import Connection
@@ -18,8 +17,6 @@ from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
 from .model import Endpoint, PvdSet, is_loopback, parse_literal
 from .monitor import Monitor
-from .policy import Policy
-from .race.pacing import Pacing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -35,7 +32,9 @@ if TYPE_CHECKING:
 
     from .discovery.merge import PvdChange
     from .model import Ranking
+    from .policy import Policy
     from .race.events import Event
+    from .race.pacing import Pacing
 
     ReadyCheck = Callable[[ByteStream], Awaitable[Any]]
     Readiness = Literal["tcp", "tls"] | ReadyCheck | None
@@ -140,7 +139,7 @@ class Connector:
     async def connect(
         self, host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
     ) -> tuple[socket.socket, RaceReport]:
-        """Race to ``host``:``port`` and return the winning socket, connected and non-blocking, and the report.
+        """Race to ``host``:``port``; returns the winning socket, connected and non-blocking, and the report.
 
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
@@ -183,7 +182,9 @@ class Connector:
         pvds = PvdSet() if local else await self.snapshot()
         ranking = self._rank(pvds, endpoint, policy)
         race = Race(endpoint, ranking, self.pacing, hold=hold, timeout=timeout)
-        changes = None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
+        changes = (
+            None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
+        )
         try:
             driven = await drive(race, self.resolver, changes=changes, stage=stage, discard=discard)
         finally:
@@ -308,7 +309,7 @@ def tls_context(tls: TlsSetting) -> ssl.SSLContext | None:
 
 
 def readiness(ready: Readiness, context: ssl.SSLContext | None) -> tuple[str, ReadyCheck | None]:
-    """What decides (``tcp``, ``tls`` or the check's name) and the check; ValueError for ``tls`` without TLS."""
+    """What decides (``tcp``, ``tls`` or the check's name), and the check. Raises ValueError."""
     if ready is None:
         return ("tls" if context else "tcp"), None
     if ready == "tls" and context is None:
@@ -330,5 +331,3 @@ def failure(report: RaceReport) -> NoUsablePvd | ResolutionFailed | ConnectFaile
     else:
         kind = ResolutionFailed
     return kind(report.summary(), report)
-
-

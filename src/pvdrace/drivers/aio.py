@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..race.race import Race
 
 T = TypeVar("T")
+Product_co = TypeVar("Product_co", covariant=True)
 
 STREAM = socket.SOCK_STREAM
 WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
@@ -65,10 +66,10 @@ class Changes(Protocol):
         """`PvdAdded` and `PvdWithdrawn` since the last call."""
 
 
-class Stage(Protocol[T]):
+class Stage(Protocol[Product_co]):
     """What an attempt does after the transport handshake, on a connected socket that is then its own."""
 
-    async def __call__(self, sock: socket.socket, candidate: Candidate) -> T:
+    async def __call__(self, sock: socket.socket, candidate: Candidate) -> Product_co:
         """Return the product, or close the socket and raise."""
 
 

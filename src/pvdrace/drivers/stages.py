@@ -1,7 +1,7 @@
-"""What an attempt does after its transport handshake: TLS with the certificate verified, the application's check.
+"""What an attempt does after its transport handshake: TLS, certificate verified, and the application's check.
 
-A stage owns the socket from its first instant: it returns a stream, or closes everything and raises. The race
-can therefore lose an attempt here and go on (HEv3 s6.1): behind an intercepting portal TCP always connects.
+A stage owns the socket from its first instant: it returns a stream, or closes everything and raises. So
+the race can lose an attempt here and go on (HEv3 s6.1): behind an intercepting portal TCP always connects.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from ..model import Candidate
-
 
 
 class CheckFailed(Exception):

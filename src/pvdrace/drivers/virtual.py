@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..race.race import Race
 
 
-
 class World(Protocol):
     """What the network does: each action's answers, as seconds from now and the event."""
 
@@ -35,7 +34,9 @@ class Stuck(AssertionError):
     """The race waits, and nothing will ever happen: a bug of the core (law 7) or a world without an end."""
 
 
-def simulate(race: Race, world: World, *, now: float = 0.0, changes: Sequence[tuple[float, Event]] = ()) -> float:
+def simulate(
+    race: Race, world: World, *, now: float = 0.0, changes: Sequence[tuple[float, Event]] = ()
+) -> float:
     """Run a race to its end; returns the time of it. ``changes`` happen by themselves at the given times.
 
     Events of the same instant reach the core in the order in which they were caused, all before a timer.
@@ -68,5 +69,3 @@ def simulate(race: Race, world: World, *, now: float = 0.0, changes: Sequence[tu
             actions = race.tick(now)
         else:
             raise Stuck(f"{race!r} waits for ever")
-
-

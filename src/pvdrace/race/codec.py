@@ -211,7 +211,10 @@ def _encode_entry(entry: Event | Action) -> tuple[str, Any]:
 
 
 def _decode_entry(
-    kind: str, value: dict[str, Any], pvds: dict[str, ProvisioningDomain], subjects: dict[int, Lookup | Connect]
+    kind: str,
+    value: dict[str, Any],
+    pvds: dict[str, ProvisioningDomain],
+    subjects: dict[int, Lookup | Connect],
 ) -> Event | Action:
     if kind == "Lookup":
         lookup = Lookup(value["id"], pvds[value["pvd"]], value["name"], value["type"])

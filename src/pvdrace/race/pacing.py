@@ -37,7 +37,12 @@ class Pacing:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or math.isnan(value)
+                or value < 0
+            ):
                 raise ValueError(f"{field.name} must be a number of at least 0, not {value!r}")
         for name in ("preferred_address_family_count", "attempts_in_flight"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
@@ -48,7 +53,9 @@ class Pacing:
         if self.maximum_connection_attempt_delay < self.minimum_connection_attempt_delay:
             raise ValueError("maximum_connection_attempt_delay is below minimum_connection_attempt_delay")
         if self.path_delay < self.connection_attempt_delay:
-            raise ValueError("path_delay is below connection_attempt_delay: a PvD would not get to its second address")
+            raise ValueError(
+                "path_delay is below connection_attempt_delay: a PvD would not get to its second address"
+            )
 
     def attempt_delay(self, rtt: float | None) -> float:
         """How long to leave an attempt alone whose round-trip time is expected to be ``rtt`` (RFC 8305 s5).
@@ -57,9 +64,7 @@ class Pacing:
         """
         if rtt is None:
             return self.connection_attempt_delay
-        return min(
-            max(2 * rtt, self.minimum_connection_attempt_delay), self.maximum_connection_attempt_delay
-        )
+        return min(max(2 * rtt, self.minimum_connection_attempt_delay), self.maximum_connection_attempt_delay)
 
     def progress_allowance(self, handshake: float) -> float:
         """How long the handshakes after TCP may take before the timer stops waiting for them (HEv3 s6.1).

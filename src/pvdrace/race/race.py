@@ -10,9 +10,9 @@ so a success and a timer of the same instant never start a needless attempt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 from ..model import Candidate, Endpoint, ProvisioningDomain, Ranked, Ranking, is_loopback, parse_literal
 from .actions import Action, Cancel, Connect, Lookup, Skip
@@ -29,6 +29,9 @@ from .events import (
 from .nat64 import synthesise
 from .ordering import order, unusable
 from .pacing import ATTEMPT_FLOOR, Pacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NO_RTT: Mapping[str, Mapping[str, float]] = {}
 LOCALHOST = ("::1", "127.0.0.1")  # RFC 6761 s6.3: no lookup
@@ -100,9 +103,7 @@ class Branch:
 
     def failed(self) -> bool:
         """Nothing of it is under way and nothing is left to try."""
-        return self.withdrawn or (
-            self.resolved and not (self.looking_up or self.waiting or self.in_flight)
-        )
+        return self.withdrawn or (self.resolved and not (self.looking_up or self.waiting or self.in_flight))
 
     def start_due(self) -> float:
         """When its next attempt may start, inf if there is none to start."""
@@ -383,8 +384,7 @@ class Race:
             return False
         branch.withdrawn = True
         branch.waiting.clear()
-        for lookup in branch.looking_up.values():
-            actions.append(Cancel(lookup, event.reason))
+        actions.extend(Cancel(lookup, event.reason) for lookup in branch.looking_up.values())
         branch.looking_up.clear()
         for attempt in [a for a in self._attempts.values() if a.branch is branch]:
             self._attempt_failed(attempt.action.id, now)
@@ -415,14 +415,12 @@ class Race:
         self._cancel_all(reason, actions)
 
     def _cancel_all(self, reason: str, actions: list[Action]) -> None:
-        # Deliberate: RFC 8305 s5 would keep listening for late DNS answers for a second, for the cache. A call
-        # that has returned leaves no task behind; what is cancelled is asked again when it is needed.
+        # Deliberate: RFC 8305 s5 would keep listening for late DNS answers for a second, for the cache. A
+        # call that has returned leaves no task behind; what is cancelled is asked again when needed.
         for branch in self._branches:
-            for lookup in branch.looking_up.values():
-                actions.append(Cancel(lookup, reason))
+            actions.extend(Cancel(lookup, reason) for lookup in branch.looking_up.values())
             branch.looking_up.clear()
-        for attempt in self._attempts.values():
-            actions.append(Cancel(attempt.action, reason))
+        actions.extend(Cancel(attempt.action, reason) for attempt in self._attempts.values())
         self._attempts.clear()
         self.deadline = inf
 
@@ -478,7 +476,8 @@ class Race:
             state = f"{branch.in_flight} in flight" if branch.in_flight else "waiting"
             parts.append(f"{branch.pvd.name}: {'failed' if branch.failed() else state}")
         outcome = type(self.outcome).__name__.lower() if self.outcome else "running"
-        return f"<Race {self.endpoint} {outcome} | {', '.join(parts)} | deadline {self.deadline - self.started:+.3f}>"
+        deadline = f"deadline {self.deadline - self.started:+.3f}"
+        return f"<Race {self.endpoint} {outcome} | {', '.join(parts)} | {deadline}>"
 
 
 def record_types(ranked: Ranked) -> tuple[str, ...]:

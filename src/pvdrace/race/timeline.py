@@ -92,7 +92,9 @@ def _say(
             return f"{entry.candidate.pvd.name} -> {name(entry.candidate)}"
         case Cancel(target=Lookup() as lookup):
             return f"{lookup.pvd.name} cancelled {lookup.type}"
-        case Cancel(target=Connect(candidate=candidate), reason=reason):
+        case Cancel(reason=reason):
+            assert isinstance(entry.target, Connect)
+            candidate = entry.target.candidate
             if reason.startswith("timed out"):
                 return f"{candidate.pvd.name} x {name(candidate)} {reason}"
             verb = "held back" if reason == "held back" else "cancelled"

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,16 +29,27 @@ from ..model import (
     Resolver,
     Route,
 )
-from ..policy import Policy
 from ..race import timeline
-from ..race.events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
-from ..race.pacing import Pacing
-from ..race.race import DEFAULT_PACING, Race
+from ..race.events import (
+    Connected,
+    Event,
+    Failed,
+    LookupAnswered,
+    LookupFailed,
+    PvdAdded,
+    PvdWithdrawn,
+    Ready,
+)
+from ..race.race import DEFAULT_PACING, Lost, Race, Won
 from ..race.report import RaceReport
 from ..ranking import rank
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..policy import Policy
     from ..race.actions import Connect, Lookup
+    from ..race.pacing import Pacing
 
 HOST = "www.example.com"
 
@@ -53,7 +63,7 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What becomes of a lookup: after ``milliseconds`` an answer, an empty one, or an error; None: silence."""
+    """What becomes of a lookup: after ``milliseconds`` an answer (maybe empty) or an error; None: silence."""
 
     milliseconds: float | None
     error: str | None = None
@@ -138,13 +148,14 @@ class Scenario:
 
     def timeline(self) -> str:
         """What happened, in words; compare it with `same`."""
-        lost = self.race.outcome.reason if not self.won and self.race.outcome else None
-        return timeline.words(self.race.log, self.race.started, lost)  # type: ignore[arg-type]
+        outcome = self.race.outcome
+        lost = outcome.reason if isinstance(outcome, Lost) else None
+        return timeline.words(self.race.log, self.race.started, lost)
 
     @property
     def won(self) -> bool:
         """Whether somebody won."""
-        return type(self.race.outcome).__name__ == "Won"
+        return isinstance(self.race.outcome, Won)
 
     @property
     def report(self) -> RaceReport:
@@ -229,7 +240,7 @@ def scenario(
 ) -> Scenario:
     """Race over the PvDs given by name, on virtual time, and return the scenario that was.
 
-    ``withdraw``: PvDs that go away, and when; ``add``: PvDs that come up last in rank, and when (milliseconds).
+    ``withdraw``: PvDs that go away, and when; ``add``: PvDs that come up last in rank, and when (both ms).
     ``timeout`` is in seconds, as everywhere else.
     """
     pvds = build_pvds(scripts)
