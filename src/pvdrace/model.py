@@ -51,6 +51,9 @@ class Reachability(enum.StrEnum):
     NONE = "none"
 
 
+UNKNOWN_COST = Cost()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
     """An address of the host in one PvD, with what RFC 6724 s5 asks of a source address."""
@@ -122,7 +125,7 @@ class ProvisioningDomain:
     zones: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     type: str = "unknown"
-    cost: Cost = Cost()
+    cost: Cost = UNKNOWN_COST
     groups: tuple[str, ...] = ()
     pref64: tuple[str, ...] = ()
     address_table: str = "rfc6724"
