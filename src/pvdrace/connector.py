@@ -17,6 +17,7 @@ from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
 from .model import Endpoint, PvdSet, is_loopback, parse_literal
 from .monitor import Monitor
+from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-    from .discovery.merge import PvdChange
+    from .discovery.diff import PvdChange
     from .model import Ranking
     from .policy import Policy
     from .race.events import Event
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pvdrace")
 
 RANKINGS_KEPT = 1024
+NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
 class Connector:
@@ -179,7 +181,7 @@ class Connector:
     ) -> tuple[Driven[Any], RaceReport]:
         endpoint = check_endpoint(host, port)
         local = is_loopback(host)
-        pvds = PvdSet() if local else await self.snapshot()
+        pvds = NO_PVDS if local else await self.snapshot()
         ranking = self._rank(pvds, endpoint, policy)
         race = Race(endpoint, ranking, self.pacing, hold=hold, timeout=timeout)
         changes = (
@@ -196,7 +198,7 @@ class Connector:
 
     def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> Ranking:
         """`rank`, remembered for as long as the snapshot holds: it is pure."""
-        if pvds is not self._ranked_snapshot:
+        if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
         key = (endpoint.host, endpoint.port, policy)
@@ -204,8 +206,8 @@ class Connector:
         if ranking is None:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
-            layers = self.configuration.layers(endpoint, application=self.policy, call=policy)
-            ranking = rank(pvds, endpoint, layers, path_delay=self.pacing.path_delay)
+            policies = layers(endpoint, call=policy, rules=self.configuration.rules, application=self.policy)
+            ranking = rank(pvds, endpoint, policies, path_delay=self.pacing.path_delay)
             self._rankings[key] = ranking
         return ranking
 
@@ -285,7 +287,7 @@ def read_configuration(config: str | os.PathLike[str] | Configuration | None) ->
     return parse(text, os.fspath(config))
 
 
-def check_endpoint(host: str, port: int) -> Endpoint:
+def check_endpoint(host: object, port: object) -> Endpoint:
     """The endpoint, or ValueError."""
     if not isinstance(host, str) or not host or host != host.strip():
         raise ValueError(f"host must be a name or an address, not {host!r}")

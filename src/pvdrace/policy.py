@@ -214,6 +214,25 @@ def first_match(rules: Sequence[Rule], endpoint: Endpoint) -> tuple[int, Rule] |
     return next(((n, rule) for n, rule in enumerate(rules, 1) if rule.match.matches(endpoint)), None)
 
 
+def layers(
+    endpoint: Endpoint,
+    *,
+    call: Policy | None = None,
+    rules: Sequence[Rule] = (),
+    application: Policy | None = None,
+) -> list[tuple[str, Policy]]:
+    """The policies that hold for one call and what they are called, the closest to the caller first."""
+    found: list[tuple[str, Policy]] = []
+    if call:
+        found.append(("call", call))
+    rule = first_match(rules, endpoint)
+    if rule is not None:
+        found.append((f"rule {rule[0]}", rule[1].policy))
+    if application:
+        found.append(("application", application))
+    return found
+
+
 #: For each kind of selector, the words of a PvD that a pattern is held against.
 _VALUES: dict[str, Callable[[ProvisioningDomain], Sequence[str]]] = {
     "pvd": lambda pvd: (pvd.name,),

@@ -228,7 +228,7 @@ def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
 
 
 def _route(pvd: ProvisioningDomain, question: _Question) -> int:
-    """The most specific route to an IP literal, as the longest zone is for a name; unknown is like default."""
+    """The most specific route to an IP literal, as the longest zone is for a name."""
     return -max(route_length(pvd, _target(pvd, question.literal)), 0) if question.literal else 0
 
 
