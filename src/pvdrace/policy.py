@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -73,8 +73,8 @@ class Selector:
         """Whether a PvD is in the set."""
         if self.kind == "interface":
             return pvd.interface is not None and _glob(self.pattern, pvd.interface, case_sensitive=True)
-        pattern = self.pattern
-        return any(_glob(pattern, value) for value in _VALUES[self.kind](pvd))
+        pattern, values = self.pattern, _VALUES[self.kind](pvd)
+        return pattern in values or any(_glob(pattern, value) for value in values)
 
     def families(self) -> tuple[int, ...]:
         """For a family selector, the families it names, of (6, 4)."""
@@ -103,6 +103,10 @@ class Policy:
     prefer: tuple[Selector, ...]
     avoid: tuple[Selector, ...]
     prohibit: tuple[Selector, ...]
+    families: tuple[int, ...] = field(compare=False, repr=False)
+    """The families, of (6, 4), that may be used."""
+    _alternatives: tuple[tuple[Selector, ...], ...] = field(compare=False, repr=False)
+    _prohibited: tuple[Selector, ...] = field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -118,6 +122,9 @@ class Policy:
             ("prohibit", prohibit),
         ):
             object.__setattr__(self, name, _selectors(name, words))
+        object.__setattr__(self, "families", _families(self.require, self.prohibit))
+        object.__setattr__(self, "_alternatives", _by_kind(self.require))
+        object.__setattr__(self, "_prohibited", tuple(s for s in self.prohibit if s.kind != "family"))
 
     def __bool__(self) -> bool:
         return bool(self.require or self.prefer or self.avoid or self.prohibit)
@@ -137,20 +144,19 @@ class Policy:
 
     def prohibited_by(self, pvd: ProvisioningDomain) -> Selector | None:
         """The selector that prohibits a PvD as a whole, or None. Families are `families`' matter."""
-        return next((s for s in self.prohibit if s.kind != "family" and s.matches(pvd)), None)
+        return _first(self._prohibited, pvd)
 
     def lacking(self, pvd: ProvisioningDomain) -> tuple[Selector, ...]:
         """The required alternatives of which a PvD satisfies none; empty if it satisfies all requirements."""
-        kinds = dict.fromkeys(s.kind for s in self.require if s.kind != "family")
-        for kind in kinds:
-            alternatives = tuple(s for s in self.require if s.kind == kind)
-            if not any(s.matches(pvd) for s in alternatives):
+        for alternatives in self._alternatives:
+            if _first(alternatives, pvd) is None:
                 return alternatives
         return ()
 
     def preferred_by(self, pvd: ProvisioningDomain) -> int:
         """The position in ``prefer`` of the first that prefers a PvD, its length if none does."""
-        return next((n for n, s in enumerate(self.prefer) if s.matches(pvd)), len(self.prefer))
+        found = _first(self.prefer, pvd)
+        return len(self.prefer) if found is None else self.prefer.index(found)
 
     def avoided_by(self, pvd: ProvisioningDomain) -> Selector | None:
         """The selector that avoids a PvD, or None."""
@@ -161,12 +167,6 @@ class Policy:
             elif selector.matches(pvd):
                 return selector
         return None
-
-    def families(self) -> tuple[int, ...]:
-        """The families, of (6, 4), that may be used."""
-        required = [f for s in self.require if s.kind == "family" for f in s.families()] or [6, 4]
-        prohibited = [f for s in self.prohibit if s.kind == "family" for f in s.families()]
-        return tuple(f for f in (6, 4) if f in required and f not in prohibited)
 
 
 @dataclass(frozen=True, init=False, slots=True)
@@ -265,6 +265,24 @@ def _parsed(name: str, word: str) -> Selector:
     return Selector.parse(word)
 
 
+def _first(selectors: tuple[Selector, ...], pvd: ProvisioningDomain) -> Selector | None:
+    for selector in selectors:
+        if selector.matches(pvd):
+            return selector
+    return None
+
+
+def _by_kind(require: tuple[Selector, ...]) -> tuple[tuple[Selector, ...], ...]:
+    kinds = dict.fromkeys(s.kind for s in require if s.kind != "family")
+    return tuple(tuple(s for s in require if s.kind == kind) for kind in kinds)
+
+
+def _families(require: tuple[Selector, ...], prohibit: tuple[Selector, ...]) -> tuple[int, ...]:
+    required = [f for s in require if s.kind == "family" for f in s.families()] or [6, 4]
+    prohibited = [f for s in prohibit if s.kind == "family" for f in s.families()]
+    return tuple(f for f in (6, 4) if f in required and f not in prohibited)
+
+
 def _several(name: str, values: Iterable[_T]) -> Iterable[_T]:
     if isinstance(values, str | bytes | Selector | int):  # a lone word would be taken letter by letter
         raise ValueError(f"{name} takes a list: write {name}=[{str(values)!r}]")
@@ -283,8 +301,8 @@ def _near(word: str, words: Iterable[str]) -> str:
 
 
 def _glob(pattern: str, text: str, *, case_sensitive: bool = False) -> bool:
-    if pattern in (text, "*"):
-        return True
+    if "*" not in pattern:
+        return pattern == text if case_sensitive else pattern.lower() == text.lower()
     return _compiled(pattern, case_sensitive).fullmatch(text) is not None
 
 

@@ -7,7 +7,9 @@ place in the ranking has a `Reason` that names the one rule that decided it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model import (
@@ -32,7 +34,7 @@ from .race.ordering import route_length, unusable
 from .zones import MAYBE, Verdict, ZoneMatch, match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .policy import Policy
 
@@ -70,13 +72,15 @@ def rank(
     question = _question(snapshot, endpoint, layers)
     running: list[_Runner] = []
     excluded: list[Ranked] = []
+    filters = _filters(question)
     for pvd in snapshot:
-        reason = next((found for check in _FILTERS if (found := check(pvd, question))), None)
-        if reason is None:
-            running.append(_Runner(tuple(rule.key(pvd, question) for rule in _RULES), pvd))
+        for check in filters:
+            if reason := check(pvd, question):
+                excluded.append(Ranked(pvd, None, (), (), reason))
+                break
         else:
-            excluded.append(Ranked(pvd, None, (), (), reason))
-    running.sort(key=lambda runner: runner.keys)
+            running.append(_Runner(tuple([rule.key(pvd, question) for rule in _RULES]), pvd))
+    running.sort()
     excluded.sort(key=lambda left_out: left_out.pvd.name)
     return Ranking(tuple(_placed(running, question, path_delay)), tuple(excluded))
 
@@ -114,7 +118,8 @@ def _question(
             owners = tuple(sorted(name for name, found in zones.items() if found == owned))
     families: tuple[int, ...] = (6, 4)
     for _, policy in layers:
-        families = tuple(f for f in families if f in policy.families())
+        if policy.families != families:
+            families = tuple(f for f in families if f in policy.families)
     return _Question(literal, layers, families, zones, owned, owners)
 
 
@@ -159,8 +164,6 @@ def _other_interface(pvd: ProvisioningDomain, question: _Question) -> Reason | N
 
 
 def _other_zone(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    if question.literal is not None:
-        return None
     found = question.zones[pvd.name]
     if question.owners and found != question.owned:
         return Reason("zone", f"{question.owned.zone} belongs to {', '.join(question.owners)}")
@@ -170,9 +173,7 @@ def _other_zone(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 
 
 def _unreachable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    if question.literal is None:
-        return None
-    why = unusable(pvd, _target(pvd, question.literal))
+    why = unusable(pvd, _target(pvd, question.literal)) if question.literal else None
     return Reason("route", why) if why else None
 
 
@@ -196,16 +197,16 @@ def _no_family(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     return Reason("family", f"no family left: {', '.join(selectors)}")
 
 
-_FILTERS: tuple[Callable[[ProvisioningDomain, _Question], Reason | None], ...] = (
-    _prohibited,
-    _not_required,
-    _unusable,
-    _portal,
-    _other_interface,
-    _other_zone,
-    _unreachable,
-    _no_family,
-)
+_Filter = Callable[[ProvisioningDomain, _Question], Reason | None]
+_POLICY_FILTERS: tuple[_Filter, ...] = (_prohibited, _not_required)
+_STATE_FILTERS: tuple[_Filter, ...] = (_unusable, _portal)
+_NAME_FILTERS: tuple[_Filter, ...] = (_other_zone, _no_family)
+_LITERAL_FILTERS: tuple[_Filter, ...] = (_other_interface, _unreachable, _no_family)
+
+
+def _filters(question: _Question) -> tuple[_Filter, ...]:
+    policy = _POLICY_FILTERS if question.layers else ()
+    return policy + _STATE_FILTERS + (_LITERAL_FILTERS if question.literal else _NAME_FILTERS)
 
 
 # How those that remain compare. A smaller key is better; the text says what the rule saw.
@@ -228,7 +229,7 @@ def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
 
 
 def _route(pvd: ProvisioningDomain, question: _Question) -> int:
-    """The most specific route to an IP literal, as the longest zone is for a name."""
+    """The most specific route to an IP literal, as the longest zone is for a name; unknown is a default."""
     return -max(route_length(pvd, _target(pvd, question.literal)), 0) if question.literal else 0
 
 
@@ -246,7 +247,8 @@ def _cost(pvd: ProvisioningDomain, question: _Question) -> tuple[int, int]:
 
 
 def _say_cost(pvd: ProvisioningDomain, question: _Question) -> str:
-    words = ", ".join((pvd.cost.kind.value, *sorted(pvd.cost.flags)))
+    kind, flags = pvd.cost
+    words = ", ".join((kind, *sorted(flags))) if flags else kind.value
     return words if _cost(pvd, question) == (0, 0) else f"cost: {words}"
 
 
@@ -273,23 +275,25 @@ _COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2,
 def _placed(running: list[_Runner], question: _Question, path_delay: float) -> list[Ranked]:
     placed: list[Ranked] = []
     held_back = False
+    gaps = [_separating(a.keys, b.keys) for a, b in pairwise(running)]
     for position, (_, pvd) in enumerate(running):
-        held_back = held_back or _is_held_back(running, position, question)
+        held_back = held_back or _is_held_back(pvd, placed, question)
         head_start = None if held_back else position * path_delay
-        families = tuple(f for f in _carried(pvd, question.literal) if f in question.families)
-        placed.append(Ranked(pvd, head_start, _because(running, position, question), families))
+        because = _because(pvd, gaps[:position], gaps[position:], question)
+        families = _carried(pvd, question.literal)
+        if families != question.families:
+            families = tuple([f for f in families if f in question.families])
+        placed.append(Ranked(pvd, head_start, because, families))
     return placed
 
 
-def _is_held_back(running: list[_Runner], position: int, question: _Question) -> bool:
+def _is_held_back(pvd: ProvisioningDomain, ahead: list[Ranked], question: _Question) -> bool:
     """Whether a PvD waits for all before it to fail: one of them is not avoided as it is, or costs less."""
-    pvd = running[position].pvd
-    ahead = [runner.pvd for runner in running[:position]]
-    if _avoided(pvd, question) and not all(_avoided(other, question) for other in ahead):
+    if _avoided(pvd, question) and not all(_avoided(other.pvd, question) for other in ahead):
         return True
     cost = _cost(pvd, question)
     metered = cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
-    return metered and any(_cost(other, question) < cost for other in ahead)
+    return metered and any(_cost(other.pvd, question) < cost for other in ahead)
 
 
 def _avoided(pvd: ProvisioningDomain, question: _Question) -> bool:
@@ -302,17 +306,34 @@ def _avoided(pvd: ProvisioningDomain, question: _Question) -> bool:
     return False
 
 
-def _because(running: list[_Runner], position: int, question: _Question) -> tuple[Reason, ...]:
-    """The rules that separate a PvD from another one here, each with what it saw in this PvD."""
-    keys, pvd = running[position]
+def _because(
+    pvd: ProvisioningDomain, before: list[int], behind: list[int], question: _Question
+) -> tuple[Reason, ...]:
+    """The rules that separate a PvD from any other here, each with what it saw in this PvD.
+
+    ``before`` and ``behind`` are the rules that separate neighbours. What separates two that are not
+    neighbours is the earliest rule between them, so only a rule that is earlier than those nearer by is one
+    more reason.
+    """
     separating = set()
-    for other, _ in running:
-        if other is not keys:
-            separating.add(next(n for n, (a, b) in enumerate(zip(keys, other, strict=True)) if a != b))
+    for gaps in (reversed(before), behind):
+        earliest = len(_RULES)
+        for rule in gaps:
+            if rule < earliest:
+                separating.add(rule)
+                earliest = rule
     reasons = [Reason(_RULES[n].name, _RULES[n].text(pvd, question)) for n in sorted(separating)]
     if question.owners:
         reasons.insert(0, Reason("zone", f"owns {question.owned.zone}"))
     return tuple(reasons)
+
+
+def _separating(keys: tuple[Any, ...], other: tuple[Any, ...]) -> int:
+    """The first rule by which two PvDs differ: by name, if by nothing else."""
+    number = 0
+    while keys[number] == other[number]:
+        number += 1
+    return number
 
 
 def _carried(pvd: ProvisioningDomain, literal: Literal | None) -> tuple[int, ...]:
