@@ -109,6 +109,23 @@ class Server:
         self.sock.close()
 
 
+class BlackHole:
+    """An address and port that swallow every SYN: a listener whose backlog is full and stays so."""
+
+    def __init__(self, address: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.socks = [socket.create_server((address, port), family=family, backlog=0)]
+        for _ in range(4):
+            filler = socket.socket(family)
+            filler.setblocking(False)
+            filler.connect_ex((address, port))
+            self.socks.append(filler)
+
+    def close(self) -> None:
+        for sock in self.socks:
+            sock.close()
+
+
 def certificate_for(authority: trustme.CA, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
@@ -122,7 +139,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def closing(*things: Dns | Server) -> Iterator[None]:
+def closing(*things: Dns | Server | BlackHole) -> Iterator[None]:
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Count the steps of a piece of asynchronous work, all its tasks included, and cancel it at any one of them."""
+"""Count the steps of a piece of asynchronous work, all its tasks included, and cancel it at any of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 
 
 class Steps:
-    """``await Steps(at=n).run(work)``: runs ``work`` and cancels it when any of its tasks ends its n-th step."""
+    """``await Steps(at=n).run(work)`` runs ``work`` and cancels it when its tasks have made n steps."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at = at
@@ -61,7 +61,7 @@ class Steps:
         ) -> asyncio.Task[Any]:
             return asyncio.Task(self._counted(coro), loop=loop, **options)
 
-        loop.set_task_factory(factory)
+        loop.set_task_factory(factory)  # type: ignore[arg-type]
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._in_scope, work)

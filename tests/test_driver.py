@@ -12,9 +12,8 @@ import pytest
 import trustme
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute
-from loopback import HOST, Dns, Server, certificate_for, closing, trusting
-from stepwise import Steps
 
+from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.dns.resolver import PvdResolver
 from pvdrace.drivers.aio import Driven, drive
 from pvdrace.drivers.stages import StreamStage, discard
@@ -22,6 +21,7 @@ from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ra
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
+from stepwise import Steps
 
 pytestmark = pytest.mark.anyio
 
@@ -238,14 +238,15 @@ def world(authority: trustme.CA) -> Iterator[tuple[Dns, Dns, Server, ssl.SSLCont
     server = Server("127.0.0.3", portal.port, context=certificate_for(authority, HOST))
     first = Dns({(HOST, "AAAA"): ["::1"], (HOST, "A"): ["127.0.0.2"]})
     second = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.3"]})
-    with closing(portal, server, first, second):
+    hole = BlackHole("::1", portal.port)
+    with closing(portal, server, first, second, hole):
         yield first, second, server, trusting(authority)
 
 
 async def test_cancellation_at_every_step_leaks_nothing(
     world: tuple[Dns, Dns, Server, ssl.SSLContext], backend: str
 ) -> None:
-    """Lookups, a refused attempt, a failing TLS handshake, a winning one: cancelled after each step in turn."""
+    """Lookups, a silent attempt, a failing TLS handshake, a winning one: cancelled after each step."""
     first, second, server, context = world
 
     async def work() -> None:

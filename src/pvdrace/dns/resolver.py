@@ -149,7 +149,7 @@ class _Performer:
                     self.close(action.send)
 
     def ask(self, send: Send) -> None:
-        query = self.wire.build_query(send.name, send.type, os.urandom(self.wire.RANDOM_SIZE), edns=send.edns)
+        query = self.wire.build_query(send.name, send.type, os.urandom, edns=send.edns)
         resolver = send.server.resolver
         kind = socket.SOCK_STREAM if send.tcp else socket.SOCK_DGRAM
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import socket
 import struct
+from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.name
@@ -17,9 +18,10 @@ import dns.wire
 
 from .messages import MAX_ALIASES, NOERROR, NXDOMAIN, InvalidName, MalformedReply, Query, Reply, Stray
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TYPES = {"A": 1, "AAAA": 28}
-RANDOM_SIZE = 257
-"""How many random bytes a query takes: an id and a name of the greatest length."""
 
 _CNAME, _NS, _SOA, _OPT, _IN = 5, 2, 6, 41, 1
 _QR, _OPCODE, _TC, _RD = 0x8000, 0x7800, 0x0200, 0x0100
@@ -27,23 +29,26 @@ _HEADER = struct.Struct("!HHHHHH")
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
 _EDNS = struct.pack("!BHHIH", 0, _OPT, 1232, 0, 0)  # payload size 1232: DNS flag day 2020, no fragments
-_LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_LABEL = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
+_LETTERS = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))
+_LENGTHS = [bytes((length,)) for length in range(64)]
 _FAMILIES = {1: socket.AF_INET, 28: socket.AF_INET6}
 
 
-def build_query(name: str, rdtype: str, random: bytes, *, edns: bool = True) -> Query:
+def build_query(name: str, rdtype: str, random: Callable[[int], bytes], *, edns: bool = True) -> Query:
     """The message that asks for ``name`` (an absolute name, with or without its final dot).
 
-    ``random`` is `RANDOM_SIZE` bytes from a cryptographic source: two for the id, the others for the case of
-    the name's letters (draft-vixie-dnsext-dns0x20: a forger has to guess these as well).
+    ``random`` gives so many bytes from a cryptographic source (`os.urandom`): two are the id, the others the
+    case of the name's letters (draft-vixie-dnsext-dns0x20: a forger has to guess these as well).
     Raises `InvalidName`.
     """
     wire, letters = _encode(name)
     size = len(wire)
-    flips = int.from_bytes(random[2 : 2 + size], "big") & letters
+    noise = random(size + 2)
+    flips = int.from_bytes(noise[2:], "big") & letters
     qtype = TYPES[rdtype]
     question = (int.from_bytes(wire, "big") ^ flips).to_bytes(size, "big") + _QUESTION.pack(qtype, _IN)
-    id = random[0] << 8 | random[1]
+    id = noise[0] << 8 | noise[1]
     if edns:
         return Query(id, _HEADER.pack(id, _RD, 1, 0, 0, 1) + question + _EDNS, question, qtype)
     return Query(id, _HEADER.pack(id, _RD, 1, 0, 0, 0) + question, question, qtype)
@@ -211,16 +216,14 @@ class _Reader:
 def _encode(name: str) -> tuple[bytes, int]:
     """A name as wire and, as a number of the same width, the bit 0x20 under each of its letters."""
     if name.isascii():
-        labels = name.removesuffix(".").split(".")
+        labels = name.lower().removesuffix(".").encode().split(b".")
         for label in labels:
-            if not label:
-                raise InvalidName(f"{name!r} is no domain name: an empty label")
-            if len(label) > 63:
-                raise InvalidName(f"{name!r} is no domain name: a label of more than 63 characters")
-            if not _LABEL.issuperset(label):
-                bad = next(character for character in label if character not in _LABEL)
-                raise InvalidName(f"{name!r} is no domain name: {bad!r} cannot be part of one")
-        wire = b"".join(bytes((len(label),)) + label.encode().lower() for label in labels) + b"\0"
+            if not 0 < len(label) < 64:
+                what = "a label of more than 63 characters" if label else "an empty label"
+                raise InvalidName(f"{name!r} is no domain name: {what}")
+            if bad := label.translate(None, _LABEL):
+                raise InvalidName(f"{name!r} is no domain name: {bad.decode()[0]!r} cannot be part of one")
+        wire = b"".join([_LENGTHS[len(label)] + label for label in labels]) + b"\0"
     else:
         try:
             wire = dns.name.from_text(name, idna_codec=dns.name.IDNA_2008_UTS_46).to_wire() or b""
@@ -229,14 +232,18 @@ def _encode(name: str) -> tuple[bytes, int]:
         wire = wire.lower()
     if len(wire) > 255:
         raise InvalidName(f"{name[:40]!r}... is no domain name: longer than 255 bytes")
-    letters = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in wire)
-    return wire, int.from_bytes(letters, "big")
+    return wire, int.from_bytes(wire.translate(_LETTERS), "big")
 
 
-@functools.lru_cache(maxsize=1024)
 def _text(key: bytes) -> str:
     """A name for people: lower case, without the final dot; escapes as in RFC 1035 s5.1."""
-    return dns.name.from_wire(key, 0)[0].to_text(omit_final_dot=True)
+    labels, at = [], 0
+    while length := key[at]:
+        labels.append(key[at + 1 : at + 1 + length])
+        at += 1 + length
+    if b"".join(labels).translate(None, _LABEL):
+        return dns.name.Name((*labels, b"")).to_text(omit_final_dot=True)
+    return b".".join(labels).decode()
 
 
 def _key(parser: dns.wire.Parser) -> bytes:
