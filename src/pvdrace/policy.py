@@ -48,25 +48,27 @@ class Selector:
     kind: str
     pattern: str
 
+    def __post_init__(self) -> None:
+        kind, pattern = self.kind, self.pattern
+        if kind not in _VALUES:
+            raise ValueError(f"selector {str(self)!r}: no kind {kind!r}{_near(kind, KINDS)}")
+        if not pattern:
+            raise ValueError(
+                f"selector {str(self)!r} selects nothing: write {kind}:NAME, or {kind}:* for any"
+            )
+        words = _WORDS.get(kind)
+        if words and not any(_glob(pattern, word) for word in words):
+            hint = _HINTS.get((kind, pattern.lower())) or _near(pattern, words)
+            raise ValueError(f"selector {str(self)!r}: no {kind} {pattern!r}{hint}")
+
     @classmethod
     def parse(cls, text: str) -> Selector:
         """Read ``pvd:wifi*``. Raises ValueError, one line that says what to write instead."""
         kind, colon, pattern = (part.strip() for part in text.partition(":"))
         if not colon:
             word = kind or "NAME"
-            raise ValueError(
-                f"selector {text!r} has no kind: write pvd:{word}, or one of {_list_kinds(word)}"
-            )
-        if kind not in _VALUES:
-            raise ValueError(
-                f"selector {text!r}: no kind {kind!r}{_near(kind, KINDS)}; there are {', '.join(KINDS)}"
-            )
-        if not pattern:
-            raise ValueError(f"selector {text!r} selects nothing: write {kind}:NAME, or {kind}:* for any")
-        words = _WORDS.get(kind)
-        if words and not any(_glob(pattern, word) for word in words):
-            hint = _HINTS.get((kind, pattern.lower())) or _near(pattern.lower(), words)
-            raise ValueError(f"selector {text!r}: no {kind} {pattern!r}{hint}; there are {', '.join(words)}")
+            others = ", ".join(f"{kind}:{word}" for kind in KINDS[1:4])
+            raise ValueError(f"selector {text!r} has no kind: write pvd:{word}, or one of {others}")
         return cls(kind, pattern)
 
     def matches(self, pvd: ProvisioningDomain) -> bool:
@@ -285,19 +287,17 @@ def _families(require: tuple[Selector, ...], prohibit: tuple[Selector, ...]) -> 
 
 def _several(name: str, values: Iterable[_T]) -> Iterable[_T]:
     if isinstance(values, str | bytes | Selector | int):  # a lone word would be taken letter by letter
-        raise ValueError(f"{name} takes a list: write {name}=[{str(values)!r}]")
+        shown = str(values) if isinstance(values, Selector) else values
+        raise ValueError(f"{name} takes a list: write {name}=[{shown!r}]")
     return values
 
 
-def _list_kinds(word: str) -> str:
-    return ", ".join(f"{kind}:{word}" for kind in KINDS[1:4])
-
-
-def _near(word: str, words: Iterable[str]) -> str:
+def _near(word: str, words: Sequence[str]) -> str:
     import difflib  # 5 ms that only a mistake pays for
 
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(word.lower(), words, n=1)
+    meant = f", did you mean {close[0]!r}?" if close else ""
+    return f"{meant}; there are {', '.join(words)}"
 
 
 def _glob(pattern: str, text: str, *, case_sensitive: bool = False) -> bool:

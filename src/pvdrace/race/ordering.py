@@ -191,7 +191,7 @@ class _Destinations(dict[str, _Destination]):
             return "the unspecified address is no destination"
         if family == 6 and is_ipv4(value):
             return "an IPv4-mapped address is not for the wire"
-        if scope(value) != LINK_LOCAL_SCOPE and _is_multicast(value):
+        if _is_multicast(value):
             return "a multicast address is no destination"
         if self.sources and source is None:
             return f"no IPv{family} address"
