@@ -297,8 +297,8 @@ def search_names(pvd: ProvisioningDomain, name: str, ndots: int = 1) -> list[str
     """The names to try for ``name``: below the search domains of this PvD first, if it has few dots.
 
     Fewer than ``ndots``: each search domain in turn, then the name as it is. As many or more, or a final
-    dot: only as it is. (Deliberate: the C library tries the search list for those too, once they have failed.
-    SSAC's SAC064 advises against it: it is slow, and tells strangers' names to the network.)
+    dot: only as it is. (Deliberate: the C library tries the search list for those too, after a negative
+    answer. SSAC's SAC064 advises against it: it is slow, and tells strangers' names to the network.)
     """
     if name.endswith(".") or name.count(".") >= ndots:
         return [name]

@@ -38,4 +38,13 @@ class Cancel:
     reason: str
 
 
-Action = Lookup | Connect | Cancel
+@dataclass(slots=True)
+class Skip:
+    """Nothing to do: an address of this PvD's answer is not dialled, and why. There for the report."""
+
+    pvd: str
+    address: str
+    reason: str
+
+
+Action = Lookup | Connect | Cancel | Skip
