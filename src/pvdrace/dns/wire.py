@@ -167,7 +167,12 @@ class _Reader:
                 self.found[name] = {address: None}, ttl
         elif rdtype == _CNAME:
             name = self.name(owner)
-            self.aliases[name] = self.name(rdata, end), ttl
+            target, least = self.name(rdata, end), ttl
+            if name in self.aliases:
+                first, least = self.aliases[name]
+                if target != first:
+                    raise MalformedReply("two CNAMEs for one name")  # RFC 2181 s10.1
+            self.aliases[name] = target, min(ttl, least)
         return end
 
     def name(self, at: int, end: int | None = None) -> bytes:
