@@ -72,6 +72,8 @@ def parse_reply(query: Query, data: bytes, *, exact_case: bool = True) -> Reply 
     if questions != 1 or data[12:end] != query.question:
         if questions == 0 and rcode not in (NOERROR, NXDOMAIN):
             return Reply(rcode)  # a server that could not read the question need not repeat it
+        if questions and query.question.startswith(data[12:]):
+            raise MalformedReply("the message ends too early")
         if questions != 1 or data[12:end].lower() != query.question.lower():
             return Stray("wrong question")
         if exact_case:
