@@ -26,6 +26,13 @@ pytestmark = pytest.mark.anyio
 NAME = "www.Example.test"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def libuv_has_opened_its_pipe() -> None:
+    """The first loop opens one that libuv keeps."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.sleep(0))
+
+
 @pytest.fixture(autouse=True)
 def no_socket_is_left_open() -> object:
     before = len(os.listdir("/proc/self/fd"))
@@ -362,8 +369,6 @@ class TestConcurrency:
 
 def test_on_uvloop() -> None:
     """Its poll handles take an epoll descriptor, too: a silent server, then TCP."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(asyncio.sleep(0))  # the first loop opens a pipe that libuv keeps
 
     def script(asked: Asked) -> list[tuple[float, bytes]]:
         return [(0, asked.reply("A 192.0.2.1") if asked.tcp else asked.reply(flags=dns.flags.TC))]
