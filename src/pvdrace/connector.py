@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import membership
 from .config import Configuration, parse
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
 
+T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 RANKINGS_KEPT = 1024
@@ -94,6 +95,7 @@ class Connector:
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         if not self._opened:
+            self.resolver.prepare()
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():
@@ -134,7 +136,9 @@ class Connector:
             return Connection(await wrap(sock), report)
         stage = StreamStage(context, server_hostname or host.split("%")[0] if context else None, check)
         hold = level == "tcp"
-        driven, report = await self._race(host, port, policy, timeout, stage=stage, hold=hold, ready=level)
+        driven, report = await self._race(
+            host, port, policy, timeout, stage=stage, discard=discard, hold=hold, ready=level
+        )
         assert driven.product is not None
         return Connection(driven.product, report)
 
@@ -145,25 +149,32 @@ class Connector:
 
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
+        driven: Driven[Any]
         driven, report = await self._race(host, port, policy, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
     async def race_for(
         self,
-        stage: Stage[Any],
+        stage: Stage[T],
         host: str,
         port: int,
         *,
+        discard: Callable[[T], Awaitable[None]],
         policy: Policy | None = None,
         timeout: float | None = None,
         ready: str = "stage",
-    ) -> tuple[Any, RaceReport]:
-        """Race with a stage of one's own after the handshake: for adapters that bring their own TLS.
+    ) -> tuple[T, RaceReport]:
+        """Race with a stage of one's own after the transport handshake: for adapters that bring their TLS.
 
-        The stage gets the connected socket and returns a product with ``aclose()``, or closes and raises.
+        The stage gets the connected socket and returns a product, or closes the socket and raises: then
+        that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
+        ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
-        driven, report = await self._race(host, port, policy, timeout, stage=stage, ready=ready)
+        driven, report = await self._race(
+            host, port, policy, timeout, stage=stage, discard=discard, ready=ready
+        )
+        assert driven.product is not None
         return driven.product, report
 
     # ------------------------------------------------------------------ the straight line
@@ -175,10 +186,11 @@ class Connector:
         policy: Policy | None,
         timeout: float | None,
         *,
-        stage: Stage[Any] | None = None,
+        stage: Stage[T] | None = None,
+        discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
-    ) -> tuple[Driven[Any], RaceReport]:
+    ) -> tuple[Driven[T], RaceReport]:
         endpoint = check_endpoint(host, port)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
