@@ -18,7 +18,6 @@ from .model import (
     CostClass,
     Endpoint,
     Literal,
-    LocalAddress,
     ProvisioningDomain,
     PvdSet,
     Ranked,
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 #: The host itself: what `rank` uses instead of the snapshot for a destination that never leaves it.
+#: Without addresses: the source of such a connection is the kernel's to choose.
 LOOPBACK_PVD = ProvisioningDomain(
     name=LOOPBACK,
     interface="lo",
-    addresses=(LocalAddress("127.0.0.1", 8), LocalAddress("::1", 128)),
     type="loopback",
     cost=Cost(CostClass.UNMETERED),
     reachability=Reachability.VALIDATED,
