@@ -333,8 +333,8 @@ BOTH_ROUTES = (Route("0.0.0.0/0", "192.168.1.1"), Route("::/0", "fe80::1"))
         (pvd("192.168.1.2", "fe80::2", routes=BOTH_ROUTES[:1]), "fe80::1", None),  # the link needs no route
         (pvd("192.168.1.2"), "203.0.113.1", None),  # routes unknown
         (pvd(), "203.0.113.1", None),  # nothing known
-        (pvd("192.168.1.2", routes=BOTH_ROUTES), "0.0.0.0", "the unspecified address is no destination"),
-        (pvd("2001:db8::2", routes=BOTH_ROUTES), "::", "the unspecified address is no destination"),
+        (pvd("192.168.1.2", routes=BOTH_ROUTES), "0.0.0.0", "0.0.0.0 is no destination"),
+        (pvd("2001:db8::2", routes=BOTH_ROUTES), "::", ":: is no destination"),
         (pvd("192.168.1.2", routes=BOTH_ROUTES), "127.0.0.1", "a loopback address never leaves the host"),
         (pvd("2001:db8::2", routes=BOTH_ROUTES), "::1", "a loopback address never leaves the host"),
         (pvd("127.0.0.1/8"), "127.0.0.9", None),

@@ -188,7 +188,7 @@ class _Destinations(dict[str, _Destination]):
 
     def _unusable(self, value: int, family: int, source: _Source | None, route: int) -> str | None:
         if _is_unspecified(value):
-            return "the unspecified address is no destination"
+            return "0.0.0.0 is no destination" if family == 4 else ":: is no destination"
         if family == 6 and is_ipv4(value):
             return "an IPv4-mapped address is not for the wire"
         if _is_multicast(value):
