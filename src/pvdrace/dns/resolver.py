@@ -18,7 +18,7 @@ import anyio
 from ..net.sockets import PinError, describe, open_pinned, start_connect
 from .cache import AnswerCache
 from .exchange import Close, Exchange, Resend, Send, search_names
-from .messages import Answer, DnsFailure, InvalidName, MalformedReply, Reply
+from .messages import TYPES, Answer, DnsFailure, InvalidName, MalformedReply, Reply
 from .servers import Standings
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class PvdResolver:
         are started together leave together (RFC 8305 s3). Cancelling it closes all that it holds.
         A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name.
         """
+        if type not in TYPES:
+            raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
         answer = self._cache.get(pvd, name, type, self._clock())
         if answer is not None:
             return answer
@@ -92,6 +94,8 @@ class PvdResolver:
 class _Conversation:
     """The socket of one question: a datagram, or a stream of length-prefixed messages (RFC 1035 s4.2.2)."""
 
+    __slots__ = ("query", "received", "send", "sock", "unsent", "watched")
+
     def __init__(self, send: Send, query: Query, sock: socket.socket) -> None:
         self.send = send
         self.query = query
@@ -103,6 +107,8 @@ class _Conversation:
 
 class _Performer:
     """Carries out one exchange. All sockets live in ``open``; one ``finally`` closes what is left."""
+
+    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "wire")
 
     def __init__(self, pvd: ProvisioningDomain, exchange: Exchange, clock: Callable[[], float]) -> None:
         self.pvd = pvd
@@ -126,19 +132,19 @@ class _Performer:
 
     async def wait(self) -> None:
         """Until something can be read or written, or the deadline; then tell the exchange."""
-        now = self.clock()
-        with anyio.move_on_after(self.exchange.deadline - now):
-            if self.epoll is not None:
+        ready = list(self.open)
+        with anyio.move_on_after(self.exchange.deadline - self.clock()):
+            if self.epoll is None:
+                await anyio.wait_readable(ready[0])
+            else:
                 await anyio.wait_readable(self.epoll.fileno())
                 ready = [fd for fd, _ in self.epoll.poll(0)]
-            else:
-                ready = list(self.open)
-                await anyio.wait_readable(ready[0])
-            # What has arrived counts before the timer, when both are due.
-            for fd in ready:
-                if fd in self.open:
-                    self.progress(self.open[fd])
-        self.perform(self.exchange.tick(self.clock()))
+        # Results before the timer, when both are due: after a time-out too, every socket is looked at.
+        for fd in ready:
+            if fd in self.open:
+                self.progress(self.open[fd])
+        if self.exchange.outcome is None:
+            self.perform(self.exchange.tick(self.clock()))
 
     # Actions
 
