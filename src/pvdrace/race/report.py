@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import timeline
-from .actions import Action, Cancel, Connect, Lookup, Skip
+from .actions import TIMEOUT, Action, Cancel, Connect, Lookup, Skip
 from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 from .race import Lost, Race, Won
 
@@ -221,7 +221,7 @@ def _attempt(candidate: Candidate, at: float) -> AttemptRecord:
 def _cancel(record: LookupRecord | AttemptRecord, reason: str, at: float) -> None:
     record.ended = at
     record.error = reason
-    record.outcome = "failed" if reason.startswith("timed out") else "cancelled"
+    record.outcome = "failed" if reason.startswith(TIMEOUT) else "cancelled"
 
 
 def _take_in(
