@@ -66,7 +66,7 @@ def zone(records: Sequence[Record]) -> Zone:
     built: Zone = {}
     for record in records:
         type_ = dns.rdatatype.from_text(record.type)
-        rdata = dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, origin=dns.name.root)
+        rdata = dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, dns.name.root, relativize=False)
         built.setdefault(dns.name.from_text(record.name), {}).setdefault(type_, []).append(rdata)
     return built
 
