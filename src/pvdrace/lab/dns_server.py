@@ -100,7 +100,8 @@ def answer(query: bytes, known: Zone, fault: DnsFault, *, stream: bool) -> Answe
         response.question = [
             dns.rrset.RRset(dns.name.from_text("other.example.test"), asked.rdclass, asked.rdtype)
         ]
-    payload = response.to_wire(max_size=65535 if stream else max(512, question.payload or 512))
+    size = 65535 if stream else max(512, question.payload or 512)
+    payload = response.to_wire(max_size=size, prefer_truncation=True)
     if mode == "wrong-id":
         payload = struct.pack("!H", (question.id + 1) & 0xFFFF) + payload[2:]
     if mode == "malformed":
