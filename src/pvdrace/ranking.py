@@ -1,8 +1,8 @@
 """Who may run, in which order, with which head start, and why. Pure.
 
-Two lists of named rules do it, and a new one is a new entry: `_FILTERS` leave PvDs out, `_RULES` compare
-those that remain. The rules are compared one after the other (lexicographically), never added up, so each
-place in the ranking has a `Reason` that names the one rule that decided it.
+Filters leave PvDs out, `_RULES` compare those that remain; a new one is a new entry in its list. The rules
+are compared one after the other (lexicographically), never added up, so each place in the ranking has a
+`Reason` that names the one rule that decided it.
 """
 
 from __future__ import annotations
@@ -110,8 +110,7 @@ def _question(
     owned = MAYBE
     owners: tuple[str, ...] = ()
     if literal is None:
-        # Unusable and prohibited PvDs own their names too: those fail closed rather than leak to another
-        # resolver.
+        # Unusable and prohibited PvDs own their names too: such a name fails here, and leaks nowhere else.
         zones = {pvd.name: match(pvd, endpoint.host) for pvd in snapshot}
         owned = max(zones.values(), default=MAYBE)
         if owned.verdict is Verdict.YES:
@@ -136,9 +135,8 @@ def _prohibited(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _not_required(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     for layer, policy in question.layers:
         if alternatives := policy.lacking(pvd):
-            return Reason(
-                "require", f"not {' or '.join(map(str, alternatives))}, which is required ({layer})"
-            )
+            wanted = " or ".join(map(str, alternatives))
+            return Reason("require", f"not {wanted}, which is required ({layer})")
     return None
 
 
@@ -149,10 +147,10 @@ def _unusable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _portal(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     if pvd.reachability is not Reachability.PORTAL:
         return None
-    by_name = any(
-        s.kind == "pvd" and s.pattern == pvd.name for _, policy in question.layers for s in policy.require
-    )
-    return None if by_name else Reason("reachability", "behind a captive portal")
+    required = [s for _, policy in question.layers for s in policy.require]
+    if any(s.kind == "pvd" and "*" not in s.pattern and s.matches(pvd) for s in required):
+        return None
+    return Reason("reachability", "behind a captive portal")
 
 
 def _other_interface(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
@@ -167,9 +165,9 @@ def _other_zone(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     found = question.zones[pvd.name]
     if question.owners and found != question.owned:
         return Reason("zone", f"{question.owned.zone} belongs to {', '.join(question.owners)}")
-    return (
-        Reason("zone", f"the name is outside its zones {', '.join(pvd.zones)}") if not found.verdict else None
-    )
+    if found.verdict is Verdict.NO:
+        return Reason("zone", f"the name is outside its zones {', '.join(pvd.zones)}")
+    return None
 
 
 def _unreachable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
@@ -178,16 +176,16 @@ def _unreachable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 
 
 def _no_family(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    carried = _carried(pvd, question.literal)
-    families = [f for f in carried if f in question.families]
-    if question.literal is not None:
-        wanted = 6 if ":" in _target(pvd, question.literal) else 4
-        if wanted in families:
-            return None
-    elif families:
-        return None
-    elif not carried:
+    """Whether policy leaves none of the families that packets to the destination would have."""
+    families = _carried(pvd, question.literal)
+    if not families:
         return Reason("family", "only link-local addresses")
+    if needs_synthesis(pvd):
+        families = (6,)
+    elif question.literal is not None:
+        families = (question.literal.family,)
+    if any(family in question.families for family in families):
+        return None
     selectors = [
         f"{selector} is {'required' if selector in policy.require else 'prohibited'} ({layer})"
         for layer, policy in question.layers
@@ -213,9 +211,7 @@ def _filters(question: _Question) -> tuple[_Filter, ...]:
 
 
 def _preference(pvd: ProvisioningDomain, question: _Question) -> tuple[tuple[int, bool], ...]:
-    return tuple(
-        (policy.preferred_by(pvd), policy.avoided_by(pvd) is not None) for _, policy in question.layers
-    )
+    return tuple([(p.preferred_by(pvd), p.avoided_by(pvd) is not None) for _, p in question.layers])
 
 
 def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:

@@ -197,7 +197,8 @@ class _Destinations(dict[str, _Destination]):
             return f"no IPv{family} address"
         if _is_loopback(value) and self.sources and not any(_is_loopback(s.value) for s in self.sources):
             return "a loopback address never leaves the host"
-        if self.routes and route < 0 and scope(value) != LINK_LOCAL_SCOPE:
+        # fe80::/10 is on every link, whether a route or an address says so or not (RFC 4291 s2.5.6).
+        if self.routes and route < 0 and not (family == 6 and scope(value) == LINK_LOCAL_SCOPE):
             return "no route"
         return None
 
