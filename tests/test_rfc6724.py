@@ -331,7 +331,7 @@ BOTH_ROUTES = (Route("0.0.0.0/0", "192.168.1.1"), Route("::/0", "fe80::1"))
         ),  # on its link
         (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[:1]), "2001:db8:5::1", "no route"),
         (pvd("192.168.1.2", "fe80::2", routes=BOTH_ROUTES[:1]), "fe80::1", None),  # the link needs no route
-        (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[1:]), "fe80::1", None),
+        (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[:1]), "fe80::1", None),
         (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[1:]), "169.254.7.7", "no route"),
         (pvd("192.168.1.2"), "203.0.113.1", None),  # routes unknown
         (pvd(), "203.0.113.1", None),  # nothing known
