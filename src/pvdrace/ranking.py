@@ -156,9 +156,8 @@ def _portal(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _other_interface(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     """A scoped literal (RFC 4007 s11) belongs to one link."""
     zone = question.literal.zone if question.literal else None
-    if zone is None or zone in (pvd.interface, str(pvd.ifindex)):
-        return None
-    return Reason("scope", f"%{zone} is another interface")
+    here = zone is None or zone in (pvd.interface, str(pvd.ifindex))
+    return None if here else Reason("scope", f"%{zone} is another interface")
 
 
 def _other_zone(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
@@ -184,8 +183,9 @@ def _no_family(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
         families = (6,)
     elif question.literal is not None:
         families = (question.literal.family,)
-    if any(family in question.families for family in families):
-        return None
+    for family in families:
+        if family in question.families:
+            return None
     selectors = [
         f"{selector} is {'required' if selector in policy.require else 'prohibited'} ({layer})"
         for layer, policy in question.layers
@@ -242,9 +242,17 @@ def _cost(pvd: ProvisioningDomain, question: _Question) -> tuple[int, int]:
     return _COST_ORDER[kind], len(flags)
 
 
+_COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2, CostClass.VARIABLE: 3}
+_DEARER_THAN_ALL = (len(_COST_ORDER), 0)
+
+
+def _is_metered(cost: tuple[int, int]) -> bool:
+    """Whether money or a limit is known to be at stake."""
+    return cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
+
+
 def _say_cost(pvd: ProvisioningDomain, question: _Question) -> str:
-    kind, flags = pvd.cost
-    words = ", ".join((kind, *sorted(flags))) if flags else kind.value
+    words = ", ".join((pvd.cost.kind, *sorted(pvd.cost.flags)))
     return words if _cost(pvd, question) == (0, 0) else f"cost: {words}"
 
 
@@ -262,7 +270,7 @@ _RULES = (
     _Rule("name", lambda pvd, _: pvd.name, lambda pvd, _: "by name"),
 )
 
-_COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2, CostClass.VARIABLE: 3}
+_COST_RULE = [rule.name for rule in _RULES].index("cost")
 
 
 # Places, head starts and reasons.
@@ -270,10 +278,13 @@ _COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2,
 
 def _placed(running: list[_Runner], question: _Question, path_delay: float) -> list[Ranked]:
     placed: list[Ranked] = []
-    held_back = False
     gaps = [_separating(a.keys, b.keys) for a, b in pairwise(running)]
-    for position, (_, pvd) in enumerate(running):
-        held_back = held_back or _is_held_back(pvd, placed, question)
+    held_back, all_avoided, cheapest = False, True, _DEARER_THAN_ALL
+    for position, (keys, pvd) in enumerate(running):
+        cost, avoided = keys[_COST_RULE], bool(question.layers) and _avoided(pvd, question)
+        # Who waits: the avoided behind one that is not, the metered behind a cheaper one, and all after.
+        held_back = held_back or (avoided and not all_avoided) or (_is_metered(cost) and cost > cheapest)
+        all_avoided, cheapest = all_avoided and avoided, min(cheapest, cost)
         head_start = None if held_back else position * path_delay
         because = _because(pvd, gaps[:position], gaps[position:], question)
         families = _carried(pvd, question.literal)
@@ -281,15 +292,6 @@ def _placed(running: list[_Runner], question: _Question, path_delay: float) -> l
             families = tuple([f for f in families if f in question.families])
         placed.append(Ranked(pvd, head_start, because, families))
     return placed
-
-
-def _is_held_back(pvd: ProvisioningDomain, ahead: list[Ranked], question: _Question) -> bool:
-    """Whether a PvD waits for all before it to fail: one of them is not avoided as it is, or costs less."""
-    if _avoided(pvd, question) and not all(_avoided(other.pvd, question) for other in ahead):
-        return True
-    cost = _cost(pvd, question)
-    metered = cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
-    return metered and any(_cost(other.pvd, question) < cost for other in ahead)
 
 
 def _avoided(pvd: ProvisioningDomain, question: _Question) -> bool:
@@ -307,9 +309,8 @@ def _because(
 ) -> tuple[Reason, ...]:
     """The rules that separate a PvD from any other here, each with what it saw in this PvD.
 
-    ``before`` and ``behind`` are the rules that separate neighbours. What separates two that are not
-    neighbours is the earliest rule between them, so only a rule that is earlier than those nearer by is one
-    more reason.
+    ``before`` and ``behind`` are the rules that separate neighbours. What separates two that are further
+    apart is the earliest rule between them, so only a rule earlier than those nearer by is one more reason.
     """
     separating = set()
     for gaps in (reversed(before), behind):
