@@ -148,7 +148,6 @@ class _Destinations(dict[str, _Destination]):
     LIMIT = 4096
 
     def __init__(self, pvd: ProvisioningDomain) -> None:
-        self.pvd_name = pvd.name
         self.table: PolicyTable = policy_table(pvd)
         self.routes = [parse_prefix(route.destination) for route in pvd.routes]
         self.sources = [_source(local, self.table) for local in pvd.addresses]
@@ -166,8 +165,8 @@ class _Destinations(dict[str, _Destination]):
         route = self._route_length(value, family)
         row = policy(self.table, value)
         reach = scope(value)
-        # Rule 4 (home addresses) has nothing to say: no mobile IP. Rule 7 (native before encapsulated)
-        # neither: all destinations of a PvD leave by its one interface.
+        # Deliberate: no rule 4 (s6), there are no home addresses without mobile IP; and no rule 7 (s6), all
+        # destinations of a PvD leave by its one interface, so none is more encapsulated than another.
         rule_2 = source is not None and source.scope != reach
         rule_3 = source is not None and source.local.deprecated
         rule_5 = source is not None and source.label != row.label
@@ -228,8 +227,10 @@ def _source(local: LocalAddress, table: PolicyTable) -> _Source:
 def _source_rules(source: _Source, destination: int, reach: int, label: int) -> tuple[object, ...]:
     """RFC 6724 s5 as a key, smaller is better.
 
-    Rule 4 needs mobile IP. Rules 5 and 5.5 (outgoing interface, prefix of the next hop) hold by
-    construction: the candidates are one PvD's, and its prefixes and routers came together.
+    Rule 5 holds by construction, the candidates are those of one interface. Deliberate: no rule 4, there
+    are no home addresses without mobile IP; no rule 5.5, which is for those who know the router of each
+    prefix, and a PvD does not say; and no switch to reverse rule 7, the addresses that a PvD is to use can
+    be configured.
     """
     return (
         source.value != destination,  # rule 1
