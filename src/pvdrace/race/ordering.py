@@ -229,9 +229,9 @@ def _source_rules(source: _Source, destination: int, reach: int, label: int) -> 
 
     Rule 5 holds by construction: the candidates are those of one interface.
     """
-    # Deliberate: no rule 4, there are no home addresses without mobile IP; no rule 5.5, which is for those who
-    # know the router of each prefix, and a PvD does not say; and no switch to reverse rule 7, since the addresses
-    # that a PvD is to use can be configured.
+    # Deliberate: no rule 4, there are no home addresses without mobile IP; no rule 5.5, which is for those
+    # who know the router of each prefix, and a PvD does not say; and no switch to reverse rule 7, since the
+    # addresses that a PvD is to use can be configured.
     return (
         source.value != destination,  # rule 1
         _scope_rule(source.scope, reach),  # rule 2
