@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-    from .discovery.merge import PvdChange
+    from .discovery.diff import PvdChange
     from .model import Ranking
     from .policy import Policy
     from .race.events import Event
