@@ -17,7 +17,7 @@ from .discovery.system_dns import DnsFiles
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from .config import Configuration
     from .model import PvdSet
@@ -92,7 +92,7 @@ class Monitor:
             self._snapshot = merge(self._configuration, state, dns, previous=self._snapshot)
             return self._snapshot
 
-    async def changes(self) -> AsyncIterator[PvdChange]:
+    async def changes(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs from now on, until the monitor is closed.
 
         Waits on a socket of its own, so several can watch while connections are being made.
