@@ -54,6 +54,10 @@ class PvdResolver:
         self._cache = AnswerCache(cache_size)
         self._standings = Standings()
 
+    def prepare(self) -> None:
+        """Load the codec now, so that the first question does not wait for the import."""
+        _codec()
+
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
         return self._cache.get(pvd, name, type, self._clock())
