@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from namespace import drop_all_capabilities, in_namespace
+from forked_namespace import drop_all_capabilities, in_namespace
 from pvdrace.model import LocalAddress, ProvisioningDomain
 from pvdrace.net.admission import check_route
 from pvdrace.net.sockets import NoRoute

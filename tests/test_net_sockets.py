@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from namespace import drop_all_capabilities, in_namespace
+from forked_namespace import drop_all_capabilities, in_namespace
 from pvdrace.model import LocalAddress, ProvisioningDomain
 from pvdrace.net.sockets import (
     NoRoute,

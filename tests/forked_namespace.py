@@ -6,10 +6,14 @@ Nothing that it sends can leave.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
+import signal
+import socket
 import subprocess
+import time
 import traceback
 import warnings
 from typing import TYPE_CHECKING, ParamSpec
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 P = ParamSpec("P")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -74,6 +78,37 @@ def _enter() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+@contextlib.contextmanager
+def far_end(device: str, *commands: str, serve: Callable[[], object]) -> Iterator[None]:
+    """Move ``device`` to a namespace of its own, run ``ip`` commands and ``serve`` there, until the end."""
+    ready, go = socket.socketpair()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            _check(_LIBC.prctl(1, 9), "prctl")  # PR_SET_PDEATHSIG: SIGKILL
+            _check(_LIBC.unshare(_CLONE_NEWNET), "unshare")
+            go.send(b"1")
+            go.recv(1)
+            _configure(commands)
+            serve()
+            go.send(b"2")
+            time.sleep(60)
+        os._exit(1)
+    try:
+        go.close()
+        assert ready.recv(1) == b"1"
+        _configure((f"link set dev {device} netns {pid}",))
+        ready.send(b"1")
+        assert ready.recv(1) == b"2", "the far end did not come up"
+        yield
+    finally:
+        ready.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def drop_all_capabilities() -> None:
