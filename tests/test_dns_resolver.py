@@ -381,6 +381,16 @@ def test_on_uvloop() -> None:
         assert answer.addresses == ("192.0.2.1",)
 
 
-def test_importing_the_resolver_does_not_load_dnspython() -> None:
-    code = "import sys, pvdrace.dns.resolver as r; r.PvdResolver(); sys.exit('dns' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_a_lookup_of_a_plain_name_does_not_load_dnspython() -> None:
+    """30 ms that the first race of a process would wait for."""
+    code = """if True:
+        import sys, anyio
+        from pvdrace.dns import PvdResolver
+        from pvdrace.model import ProvisioningDomain, Resolver
+
+        pvd = ProvisioningDomain("wifi", "lo", 1, resolvers=(Resolver("127.0.0.1", int(sys.argv[1])),))
+        answer = anyio.run(PvdResolver().lookup, pvd, "www.example", "A")
+        sys.exit("dns" in sys.modules or answer.addresses != ("192.0.2.1",))
+    """
+    with serving(answering("CNAME cdn.example.", "cdn.example A 192.0.2.1")) as [server]:
+        assert subprocess.run([sys.executable, "-c", code, str(server.port)], check=False).returncode == 0

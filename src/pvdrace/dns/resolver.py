@@ -20,10 +20,10 @@ from .cache import AnswerCache
 from .exchange import Close, Exchange, Resend, Send, search_names
 from .messages import TYPES, Answer, DnsFailure, InvalidName, MalformedReply, Reply
 from .servers import Standings
+from .wire import build_query, parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
 
     from ..model import ProvisioningDomain
     from .exchange import Action
@@ -53,10 +53,6 @@ class PvdResolver:
         self._clock = clock
         self._cache = AnswerCache(cache_size)
         self._standings = Standings()
-
-    def prepare(self) -> None:
-        """Load the codec now, so that the first question does not wait for the import."""
-        _codec()
 
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
@@ -108,7 +104,7 @@ class _Conversation:
 class _Performer:
     """Carries out one exchange. All sockets live in ``open``; one ``finally`` closes what is left."""
 
-    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "wire")
+    __slots__ = ("clock", "epoll", "exchange", "open", "pvd")
 
     def __init__(self, pvd: ProvisioningDomain, exchange: Exchange, clock: Callable[[], float]) -> None:
         self.pvd = pvd
@@ -116,7 +112,6 @@ class _Performer:
         self.clock = clock
         self.open: dict[int, _Conversation] = {}
         self.epoll: select.epoll | None = None
-        self.wire = _codec()
 
     async def run(self) -> Answer | DnsFailure:
         try:
@@ -159,7 +154,7 @@ class _Performer:
                     self.close(action.send)
 
     def ask(self, send: Send) -> None:
-        query = self.wire.build_query(send.name, send.type, os.urandom, edns=send.edns)
+        query = build_query(send.name, send.type, os.urandom, edns=send.edns)
         resolver = send.server.resolver
         kind = socket.SOCK_STREAM if send.tcp else socket.SOCK_DGRAM
         try:
@@ -223,7 +218,7 @@ class _Performer:
             return
         now = self.clock()
         try:
-            reply = self.wire.parse_reply(conversation.query, data, exact_case=not send.tcp)
+            reply = parse_reply(conversation.query, data, exact_case=not send.tcp)
         except MalformedReply as error:
             self.perform(self.exchange.malformed(send, str(error), now))
             return
@@ -253,13 +248,6 @@ class _Performer:
         words = f"{send.server}: {describe(error)}"
         unreachable = not isinstance(error, PinError)
         self.perform(self.exchange.failed(send, words, self.clock(), unreachable=unreachable))
-
-
-def _codec() -> ModuleType:
-    """The codec, and with it dnspython, is loaded by the first question (it takes some 80 ms)."""
-    from . import wire
-
-    return wire
 
 
 _MAX_MESSAGE = 65537
