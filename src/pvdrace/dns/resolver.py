@@ -53,6 +53,7 @@ class PvdResolver:
         self._clock = clock
         self._cache = AnswerCache(cache_size)
         self._standings = Standings()
+        self._running: dict[tuple[str, int, str, str], _Running] = {}
 
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
@@ -62,29 +63,73 @@ class PvdResolver:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
-        are started together leave together (RFC 8305 s3). Cancelling it closes all that it holds.
+        are started together leave together (RFC 8305 s3). The same lookup is not made twice at a time: who
+        comes second waits for the first. Cancelling it closes all that it holds.
         A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name.
         """
         if type not in TYPES:
             raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
-        answer = self._cache.get(pvd, name, type, self._clock())
-        if answer is not None:
-            return answer
+        key = (pvd.name, pvd.attachment, name.lower(), type)
+        while True:
+            answer = self._cache.get(pvd, name, type, self._clock())
+            if answer is not None:
+                return answer
+            running = self._running.get(key)
+            if running is None:
+                break
+            outcome = await running.wait()
+            if outcome is not None:  # None: it was cancelled, and somebody else has to ask
+                return _given(outcome)
+        running = self._running[key] = _Running()
+        try:
+            running.outcome = await self._ask(pvd, name, type)
+        finally:
+            del self._running[key]
+            running.end()
+        return _given(running.outcome)
+
+    async def _ask(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | DnsFailure:
         names = search_names(pvd, name, self._ndots)
         exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
             outcome = await _Performer(pvd, exchange, self._clock).run()
         except InvalidName as error:
-            raise DnsFailure(str(error)) from None
-        if isinstance(outcome, DnsFailure):
-            raise outcome
-        self._cache.put(pvd, name, type, outcome, self._clock())
+            return DnsFailure(str(error))
+        if isinstance(outcome, Answer):
+            self._cache.put(pvd, name, type, outcome, self._clock())
         return outcome
 
     def forget(self, pvd_name: str) -> None:
         """Drop what was learnt in a PvD: its answers, and how its resolvers behaved."""
         self._cache.forget(pvd_name)
         self._standings.forget(pvd_name)
+
+
+class _Running:
+    """A lookup that is under way. Who wants the same meanwhile waits for it instead of asking again."""
+
+    __slots__ = ("_event", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: Answer | DnsFailure | None = None
+        self._event: anyio.Event | None = None
+
+    async def wait(self) -> Answer | DnsFailure | None:
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+        return self.outcome
+
+    def end(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+
+def _given(outcome: Answer | DnsFailure) -> Answer:
+    """The answer; a failure is raised anew, as several may wait for one lookup."""
+    if isinstance(outcome, DnsFailure):
+        raise DnsFailure(str(outcome), outcome.server)
+    return outcome
 
 
 class _Conversation:
