@@ -1,4 +1,4 @@
-"""`pvdrace.discovery.system_dns`: the host's DNS files and systemd-resolved's socket, under a root of ours."""
+"""`pvdrace.discovery.system_dns`: the host's DNS files and resolved's socket, under a root of our own."""
 
 from __future__ import annotations
 
