@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .actions import Action, Cancel, Connect, Lookup, Skip
+from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
 from .events import (
     Connected,
     Event,
@@ -95,9 +95,9 @@ def _say(
         case Cancel(reason=reason):
             assert isinstance(entry.target, Connect)
             candidate = entry.target.candidate
-            if reason.startswith("timed out"):
+            if reason.startswith(TIMEOUT):
                 return f"{candidate.pvd.name} x {name(candidate)} {reason}"
-            verb = "held back" if reason == "held back" else "cancelled"
+            verb = HELD_BACK if reason == HELD_BACK else "cancelled"
             return f"{candidate.pvd.name} {verb} {name(candidate)}"
         case Skip():
             return f"{entry.pvd} skips {entry.address}: {entry.reason}"
