@@ -28,11 +28,6 @@ NETWORKD = "run/systemd/netif/links/3"
 SOCKET = "run/systemd/resolve/io.systemd.Resolve"
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def write(root: Path, files: dict[str, str]) -> None:
     """Write files as systemd does: beside, then renamed into place."""
     for name, text in files.items():

@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 PATIENCE = 10
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root directory with a resolv.conf."""
