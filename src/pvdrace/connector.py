@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import membership
 from .config import Configuration, parse
@@ -17,6 +18,7 @@ from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
 from .model import Endpoint, PvdSet, is_loopback, parse_literal
 from .monitor import Monitor
+from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -24,13 +26,13 @@ from .ranking import rank
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from anyio.abc import ByteStream
 
-    from .discovery.merge import PvdChange
+    from .discovery.diff import PvdChange
     from .model import Ranking
     from .policy import Policy
     from .race.events import Event
@@ -40,10 +42,13 @@ if TYPE_CHECKING:
     Readiness = Literal["tcp", "tls"] | ReadyCheck | None
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
+    Observer = Callable[[Race], object]
 
+T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 RANKINGS_KEPT = 1024
+NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
 class Connector:
@@ -51,6 +56,8 @@ class Connector:
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
     ``policy`` is the application's, held by every call. ``hooks`` get each report; one that raises is logged.
+    ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
+    `RaceReport.of` works at any moment.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration is wrong.
@@ -63,12 +70,14 @@ class Connector:
         policy: Policy | None = None,
         pacing: Pacing = DEFAULT_PACING,
         hooks: Iterable[Hook] = (),
+        observe: Observer | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         self.configuration = read_configuration(config)
         self.policy = policy
         self.pacing = pacing
         self.hooks = tuple(hooks)
+        self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self.configuration)
         self._opened = False
@@ -92,17 +101,22 @@ class Connector:
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         if not self._opened:
+            self.resolver.prepare()
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():
             await self._monitor.refresh()
         return self._monitor.snapshot
 
-    async def watch(self) -> AsyncIterator[PvdChange]:
-        """PvDs as they come, go and change, until the caller stops asking."""
+    async def watch(self) -> AsyncGenerator[PvdChange, None]:
+        """PvDs as they come, go and change, until the caller stops asking.
+
+        Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
+        """
         await self.snapshot()
-        async for change in self._monitor.changes():
-            yield change
+        async with aclosing(self._monitor.changes()) as changes:
+            async for change in changes:
+                yield change
 
     async def open_connection(
         self,
@@ -132,7 +146,9 @@ class Connector:
             return Connection(await wrap(sock), report)
         stage = StreamStage(context, server_hostname or host.split("%")[0] if context else None, check)
         hold = level == "tcp"
-        driven, report = await self._race(host, port, policy, timeout, stage=stage, hold=hold, ready=level)
+        driven, report = await self._race(
+            host, port, policy, timeout, stage=stage, discard=discard, hold=hold, ready=level
+        )
         assert driven.product is not None
         return Connection(driven.product, report)
 
@@ -143,25 +159,32 @@ class Connector:
 
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
+        driven: Driven[Any]
         driven, report = await self._race(host, port, policy, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
     async def race_for(
         self,
-        stage: Stage[Any],
+        stage: Stage[T],
         host: str,
         port: int,
         *,
+        discard: Callable[[T], Awaitable[None]],
         policy: Policy | None = None,
         timeout: float | None = None,
         ready: str = "stage",
-    ) -> tuple[Any, RaceReport]:
-        """Race with a stage of one's own after the handshake: for adapters that bring their own TLS.
+    ) -> tuple[T, RaceReport]:
+        """Race with a stage of one's own after the transport handshake: for adapters that bring their TLS.
 
-        The stage gets the connected socket and returns a product with ``aclose()``, or closes and raises.
+        The stage gets the connected socket and returns a product, or closes the socket and raises: then
+        that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
+        ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
-        driven, report = await self._race(host, port, policy, timeout, stage=stage, ready=ready)
+        driven, report = await self._race(
+            host, port, policy, timeout, stage=stage, discard=discard, ready=ready
+        )
+        assert driven.product is not None
         return driven.product, report
 
     # ------------------------------------------------------------------ the straight line
@@ -173,15 +196,18 @@ class Connector:
         policy: Policy | None,
         timeout: float | None,
         *,
-        stage: Stage[Any] | None = None,
+        stage: Stage[T] | None = None,
+        discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
-    ) -> tuple[Driven[Any], RaceReport]:
+    ) -> tuple[Driven[T], RaceReport]:
         endpoint = check_endpoint(host, port)
         local = is_loopback(host)
-        pvds = PvdSet() if local else await self.snapshot()
+        pvds = NO_PVDS if local else await self.snapshot()
         ranking = self._rank(pvds, endpoint, policy)
         race = Race(endpoint, ranking, self.pacing, hold=hold, timeout=timeout)
+        if self.observe is not None:
+            self.observe(race)
         changes = (
             None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
         )
@@ -196,7 +222,7 @@ class Connector:
 
     def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> Ranking:
         """`rank`, remembered for as long as the snapshot holds: it is pure."""
-        if pvds is not self._ranked_snapshot:
+        if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
         key = (endpoint.host, endpoint.port, policy)
@@ -204,8 +230,8 @@ class Connector:
         if ranking is None:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
-            layers = self.configuration.layers(endpoint, application=self.policy, call=policy)
-            ranking = rank(pvds, endpoint, layers, path_delay=self.pacing.path_delay)
+            policies = layers(endpoint, call=policy, rules=self.configuration.rules, application=self.policy)
+            ranking = rank(pvds, endpoint, policies, path_delay=self.pacing.path_delay)
             self._rankings[key] = ranking
         return ranking
 
@@ -285,7 +311,7 @@ def read_configuration(config: str | os.PathLike[str] | Configuration | None) ->
     return parse(text, os.fspath(config))
 
 
-def check_endpoint(host: str, port: int) -> Endpoint:
+def check_endpoint(host: object, port: object) -> Endpoint:
     """The endpoint, or ValueError."""
     if not isinstance(host, str) or not host or host != host.strip():
         raise ValueError(f"host must be a name or an address, not {host!r}")

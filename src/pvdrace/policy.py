@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,19 +34,32 @@ class Preference(enum.IntEnum):
 class Selector:
     """A set of PvDs, written ``kind:pattern``; a ``*`` in the pattern stands for any text.
 
-    ========================  =========================================================================
-    ``pvd:NAME``              by name
-    ``interface:NAME``        by device; the one kind in which case counts
-    ``type:WORD``             by type: wired, wifi, cellular, vpn, ... or your own word
-    ``group:WORD``            by one of its groups
-    ``cost:WORD``             by cost class (unmetered, fixed, variable, unknown) or cost flag (roaming, ...)
-    ``family:ipv4``, ``ipv6`` by the families of its addresses
-    ``reachability:WORD``     by what it is known to reach: unknown, validated, portal, partial, none
-    ========================  =========================================================================
+    =====================  ==========================================================================
+    ``pvd:NAME``           by name
+    ``interface:NAME``     by device; the one kind in which case counts
+    ``type:WORD``          by type: wired, wifi, cellular, vpn, ... or your own word
+    ``group:WORD``         by one of its groups
+    ``cost:WORD``          by cost class (unmetered, fixed, variable, unknown) or flag (roaming, ...)
+    ``family:WORD``        by the families of its addresses: ipv4, ipv6
+    ``reachability:WORD``  by what it is known to reach: unknown, validated, portal, partial, none
+    =====================  ==========================================================================
     """
 
     kind: str
     pattern: str
+
+    def __post_init__(self) -> None:
+        kind, pattern = self.kind, self.pattern
+        if kind not in _VALUES:
+            raise ValueError(f"selector {str(self)!r}: no kind {kind!r}{_near(kind, KINDS)}")
+        if not pattern:
+            raise ValueError(
+                f"selector {str(self)!r} selects nothing: write {kind}:NAME, or {kind}:* for any"
+            )
+        words = _WORDS.get(kind)
+        if words and not any(_glob(pattern, word) for word in words):
+            hint = _HINTS.get((kind, pattern.lower())) or _near(pattern, words)
+            raise ValueError(f"selector {str(self)!r}: no {kind} {pattern!r}{hint}")
 
     @classmethod
     def parse(cls, text: str) -> Selector:
@@ -54,27 +67,16 @@ class Selector:
         kind, colon, pattern = (part.strip() for part in text.partition(":"))
         if not colon:
             word = kind or "NAME"
-            raise ValueError(
-                f"selector {text!r} has no kind: write pvd:{word}, or one of {_list_kinds(word)}"
-            )
-        if kind not in _VALUES:
-            raise ValueError(
-                f"selector {text!r}: no kind {kind!r}{_near(kind, KINDS)}; there are {', '.join(KINDS)}"
-            )
-        if not pattern:
-            raise ValueError(f"selector {text!r} selects nothing: write {kind}:NAME, or {kind}:* for any")
-        words = _WORDS.get(kind)
-        if words and not any(_glob(pattern, word) for word in words):
-            hint = _HINTS.get((kind, pattern.lower())) or _near(pattern.lower(), words)
-            raise ValueError(f"selector {text!r}: no {kind} {pattern!r}{hint}; there are {', '.join(words)}")
+            others = ", ".join(f"{kind}:{word}" for kind in KINDS[1:4])
+            raise ValueError(f"selector {text!r} has no kind: write pvd:{word}, or one of {others}")
         return cls(kind, pattern)
 
     def matches(self, pvd: ProvisioningDomain) -> bool:
         """Whether a PvD is in the set."""
         if self.kind == "interface":
             return pvd.interface is not None and _glob(self.pattern, pvd.interface, case_sensitive=True)
-        pattern = self.pattern
-        return any(_glob(pattern, value) for value in _VALUES[self.kind](pvd))
+        pattern, values = self.pattern, _VALUES[self.kind](pvd)
+        return pattern in values or any(_glob(pattern, value) for value in values)
 
     def families(self) -> tuple[int, ...]:
         """For a family selector, the families it names, of (6, 4)."""
@@ -103,6 +105,10 @@ class Policy:
     prefer: tuple[Selector, ...]
     avoid: tuple[Selector, ...]
     prohibit: tuple[Selector, ...]
+    families: tuple[int, ...] = field(compare=False, repr=False)
+    """The families, of (6, 4), that may be used."""
+    _alternatives: tuple[tuple[Selector, ...], ...] = field(compare=False, repr=False)
+    _prohibited: tuple[Selector, ...] = field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -118,6 +124,9 @@ class Policy:
             ("prohibit", prohibit),
         ):
             object.__setattr__(self, name, _selectors(name, words))
+        object.__setattr__(self, "families", _families(self.require, self.prohibit))
+        object.__setattr__(self, "_alternatives", _by_kind(self.require))
+        object.__setattr__(self, "_prohibited", tuple(s for s in self.prohibit if s.kind != "family"))
 
     def __bool__(self) -> bool:
         return bool(self.require or self.prefer or self.avoid or self.prohibit)
@@ -137,20 +146,19 @@ class Policy:
 
     def prohibited_by(self, pvd: ProvisioningDomain) -> Selector | None:
         """The selector that prohibits a PvD as a whole, or None. Families are `families`' matter."""
-        return next((s for s in self.prohibit if s.kind != "family" and s.matches(pvd)), None)
+        return _first(self._prohibited, pvd)
 
     def lacking(self, pvd: ProvisioningDomain) -> tuple[Selector, ...]:
         """The required alternatives of which a PvD satisfies none; empty if it satisfies all requirements."""
-        kinds = dict.fromkeys(s.kind for s in self.require if s.kind != "family")
-        for kind in kinds:
-            alternatives = tuple(s for s in self.require if s.kind == kind)
-            if not any(s.matches(pvd) for s in alternatives):
+        for alternatives in self._alternatives:
+            if _first(alternatives, pvd) is None:
                 return alternatives
         return ()
 
     def preferred_by(self, pvd: ProvisioningDomain) -> int:
         """The position in ``prefer`` of the first that prefers a PvD, its length if none does."""
-        return next((n for n, s in enumerate(self.prefer) if s.matches(pvd)), len(self.prefer))
+        found = _first(self.prefer, pvd)
+        return len(self.prefer) if found is None else self.prefer.index(found)
 
     def avoided_by(self, pvd: ProvisioningDomain) -> Selector | None:
         """The selector that avoids a PvD, or None."""
@@ -161,12 +169,6 @@ class Policy:
             elif selector.matches(pvd):
                 return selector
         return None
-
-    def families(self) -> tuple[int, ...]:
-        """The families, of (6, 4), that may be used."""
-        required = [f for s in self.require if s.kind == "family" for f in s.families()] or [6, 4]
-        prohibited = [f for s in self.prohibit if s.kind == "family" for f in s.families()]
-        return tuple(f for f in (6, 4) if f in required and f not in prohibited)
 
 
 @dataclass(frozen=True, init=False, slots=True)
@@ -214,6 +216,25 @@ def first_match(rules: Sequence[Rule], endpoint: Endpoint) -> tuple[int, Rule] |
     return next(((n, rule) for n, rule in enumerate(rules, 1) if rule.match.matches(endpoint)), None)
 
 
+def layers(
+    endpoint: Endpoint,
+    *,
+    call: Policy | None = None,
+    rules: Sequence[Rule] = (),
+    application: Policy | None = None,
+) -> list[tuple[str, Policy]]:
+    """The policies that hold for one call and what they are called, the closest to the caller first."""
+    found: list[tuple[str, Policy]] = []
+    if call:
+        found.append(("call", call))
+    rule = first_match(rules, endpoint)
+    if rule is not None:
+        found.append((f"rule {rule[0]}", rule[1].policy))
+    if application:
+        found.append(("application", application))
+    return found
+
+
 #: For each kind of selector, the words of a PvD that a pattern is held against.
 _VALUES: dict[str, Callable[[ProvisioningDomain], Sequence[str]]] = {
     "pvd": lambda pvd: (pvd.name,),
@@ -246,26 +267,42 @@ def _parsed(name: str, word: str) -> Selector:
     return Selector.parse(word)
 
 
+def _first(selectors: tuple[Selector, ...], pvd: ProvisioningDomain) -> Selector | None:
+    for selector in selectors:
+        if selector.matches(pvd):
+            return selector
+    return None
+
+
+def _by_kind(require: tuple[Selector, ...]) -> tuple[tuple[Selector, ...], ...]:
+    kinds = dict.fromkeys(s.kind for s in require if s.kind != "family")
+    return tuple(tuple(s for s in require if s.kind == kind) for kind in kinds)
+
+
+def _families(require: tuple[Selector, ...], prohibit: tuple[Selector, ...]) -> tuple[int, ...]:
+    required = [f for s in require if s.kind == "family" for f in s.families()] or [6, 4]
+    prohibited = [f for s in prohibit if s.kind == "family" for f in s.families()]
+    return tuple(f for f in (6, 4) if f in required and f not in prohibited)
+
+
 def _several(name: str, values: Iterable[_T]) -> Iterable[_T]:
     if isinstance(values, str | bytes | Selector | int):  # a lone word would be taken letter by letter
-        raise ValueError(f"{name} takes a list: write {name}=[{str(values)!r}]")
+        shown = str(values) if isinstance(values, Selector) else values
+        raise ValueError(f"{name} takes a list: write {name}=[{shown!r}]")
     return values
 
 
-def _list_kinds(word: str) -> str:
-    return ", ".join(f"{kind}:{word}" for kind in KINDS[1:4])
-
-
-def _near(word: str, words: Iterable[str]) -> str:
+def _near(word: str, words: Sequence[str]) -> str:
     import difflib  # 5 ms that only a mistake pays for
 
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(word.lower(), words, n=1)
+    meant = f", did you mean {close[0]!r}?" if close else ""
+    return f"{meant}; there are {', '.join(words)}"
 
 
 def _glob(pattern: str, text: str, *, case_sensitive: bool = False) -> bool:
-    if pattern in (text, "*"):
-        return True
+    if "*" not in pattern:
+        return pattern == text if case_sensitive else pattern.lower() == text.lower()
     return _compiled(pattern, case_sensitive).fullmatch(text) is not None
 
 

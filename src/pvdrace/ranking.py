@@ -1,13 +1,15 @@
 """Who may run, in which order, with which head start, and why. Pure.
 
-Two lists of named rules do it, and a new one is a new entry: `_FILTERS` leave PvDs out, `_RULES` compare
-those that remain. The rules are compared one after the other (lexicographically), never added up, so each
-place in the ranking has a `Reason` that names the one rule that decided it.
+Filters leave PvDs out, `_RULES` compare those that remain; a new one is a new entry in its list. The rules
+are compared one after the other (lexicographically), never added up, so each place in the ranking has a
+`Reason` that names the one rule that decided it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model import (
@@ -16,7 +18,6 @@ from .model import (
     CostClass,
     Endpoint,
     Literal,
-    LocalAddress,
     ProvisioningDomain,
     PvdSet,
     Ranked,
@@ -32,15 +33,15 @@ from .race.ordering import route_length, unusable
 from .zones import MAYBE, Verdict, ZoneMatch, match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .policy import Policy
 
 #: The host itself: what `rank` uses instead of the snapshot for a destination that never leaves it.
+#: Without addresses: the source of such a connection is the kernel's to choose.
 LOOPBACK_PVD = ProvisioningDomain(
     name=LOOPBACK,
     interface="lo",
-    addresses=(LocalAddress("127.0.0.1", 8), LocalAddress("::1", 128)),
     type="loopback",
     cost=Cost(CostClass.UNMETERED),
     reachability=Reachability.VALIDATED,
@@ -70,13 +71,15 @@ def rank(
     question = _question(snapshot, endpoint, layers)
     running: list[_Runner] = []
     excluded: list[Ranked] = []
+    filters = _filters(question)
     for pvd in snapshot:
-        reason = next((found for check in _FILTERS if (found := check(pvd, question))), None)
-        if reason is None:
-            running.append(_Runner(tuple(rule.key(pvd, question) for rule in _RULES), pvd))
+        for check in filters:
+            if reason := check(pvd, question):
+                excluded.append(Ranked(pvd, None, (), (), reason))
+                break
         else:
-            excluded.append(Ranked(pvd, None, (), (), reason))
-    running.sort(key=lambda runner: runner.keys)
+            running.append(_Runner(tuple([rule.key(pvd, question) for rule in _RULES]), pvd))
+    running.sort()
     excluded.sort(key=lambda left_out: left_out.pvd.name)
     return Ranking(tuple(_placed(running, question, path_delay)), tuple(excluded))
 
@@ -106,15 +109,15 @@ def _question(
     owned = MAYBE
     owners: tuple[str, ...] = ()
     if literal is None:
-        # Unusable and prohibited PvDs own their names too: those fail closed rather than leak to another
-        # resolver.
+        # Unusable and prohibited PvDs own their names too: such a name fails here, and leaks nowhere else.
         zones = {pvd.name: match(pvd, endpoint.host) for pvd in snapshot}
         owned = max(zones.values(), default=MAYBE)
         if owned.verdict is Verdict.YES:
             owners = tuple(sorted(name for name, found in zones.items() if found == owned))
     families: tuple[int, ...] = (6, 4)
     for _, policy in layers:
-        families = tuple(f for f in families if f in policy.families())
+        if policy.families != families:
+            families = tuple(f for f in families if f in policy.families)
     return _Question(literal, layers, families, zones, owned, owners)
 
 
@@ -131,9 +134,8 @@ def _prohibited(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _not_required(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     for layer, policy in question.layers:
         if alternatives := policy.lacking(pvd):
-            return Reason(
-                "require", f"not {' or '.join(map(str, alternatives))}, which is required ({layer})"
-            )
+            wanted = " or ".join(map(str, alternatives))
+            return Reason("require", f"not {wanted}, which is required ({layer})")
     return None
 
 
@@ -144,49 +146,45 @@ def _unusable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _portal(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     if pvd.reachability is not Reachability.PORTAL:
         return None
-    by_name = any(
-        s.kind == "pvd" and s.pattern == pvd.name for _, policy in question.layers for s in policy.require
-    )
-    return None if by_name else Reason("reachability", "behind a captive portal")
+    required = [s for _, policy in question.layers for s in policy.require]
+    if any(s.kind == "pvd" and "*" not in s.pattern and s.matches(pvd) for s in required):
+        return None
+    return Reason("reachability", "behind a captive portal")
 
 
 def _other_interface(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     """A scoped literal (RFC 4007 s11) belongs to one link."""
     zone = question.literal.zone if question.literal else None
-    if zone is None or zone in (pvd.interface, str(pvd.ifindex)):
-        return None
-    return Reason("scope", f"%{zone} is another interface")
+    here = zone is None or zone in (pvd.interface, str(pvd.ifindex))
+    return None if here else Reason("scope", f"%{zone} is another interface")
 
 
 def _other_zone(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    if question.literal is not None:
-        return None
     found = question.zones[pvd.name]
     if question.owners and found != question.owned:
         return Reason("zone", f"{question.owned.zone} belongs to {', '.join(question.owners)}")
-    return (
-        Reason("zone", f"the name is outside its zones {', '.join(pvd.zones)}") if not found.verdict else None
-    )
+    if found.verdict is Verdict.NO:
+        return Reason("zone", f"the name is outside its zones {', '.join(pvd.zones)}")
+    return None
 
 
 def _unreachable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    if question.literal is None:
-        return None
-    why = unusable(pvd, _target(pvd, question.literal))
+    why = unusable(pvd, _target(pvd, question.literal)) if question.literal else None
     return Reason("route", why) if why else None
 
 
 def _no_family(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    carried = _carried(pvd, question.literal)
-    families = [f for f in carried if f in question.families]
-    if question.literal is not None:
-        wanted = 6 if ":" in _target(pvd, question.literal) else 4
-        if wanted in families:
-            return None
-    elif families:
-        return None
-    elif not carried:
+    """Whether policy leaves none of the families that packets to the destination would have."""
+    families = _carried(pvd, question.literal)
+    if not families:
         return Reason("family", "only link-local addresses")
+    if needs_synthesis(pvd):
+        families = (6,)
+    elif question.literal is not None:
+        families = (question.literal.family,)
+    for family in families:
+        if family in question.families:
+            return None
     selectors = [
         f"{selector} is {'required' if selector in policy.require else 'prohibited'} ({layer})"
         for layer, policy in question.layers
@@ -196,25 +194,23 @@ def _no_family(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     return Reason("family", f"no family left: {', '.join(selectors)}")
 
 
-_FILTERS: tuple[Callable[[ProvisioningDomain, _Question], Reason | None], ...] = (
-    _prohibited,
-    _not_required,
-    _unusable,
-    _portal,
-    _other_interface,
-    _other_zone,
-    _unreachable,
-    _no_family,
-)
+_Filter = Callable[[ProvisioningDomain, _Question], Reason | None]
+_POLICY_FILTERS: tuple[_Filter, ...] = (_prohibited, _not_required)
+_STATE_FILTERS: tuple[_Filter, ...] = (_unusable, _portal)
+_NAME_FILTERS: tuple[_Filter, ...] = (_other_zone, _no_family)
+_LITERAL_FILTERS: tuple[_Filter, ...] = (_other_interface, _unreachable, _no_family)
+
+
+def _filters(question: _Question) -> tuple[_Filter, ...]:
+    policy = _POLICY_FILTERS if question.layers else ()
+    return policy + _STATE_FILTERS + (_LITERAL_FILTERS if question.literal else _NAME_FILTERS)
 
 
 # How those that remain compare. A smaller key is better; the text says what the rule saw.
 
 
 def _preference(pvd: ProvisioningDomain, question: _Question) -> tuple[tuple[int, bool], ...]:
-    return tuple(
-        (policy.preferred_by(pvd), policy.avoided_by(pvd) is not None) for _, policy in question.layers
-    )
+    return tuple([(p.preferred_by(pvd), p.avoided_by(pvd) is not None) for _, p in question.layers])
 
 
 def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
@@ -228,7 +224,7 @@ def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
 
 
 def _route(pvd: ProvisioningDomain, question: _Question) -> int:
-    """The most specific route to an IP literal, as the longest zone is for a name; unknown is like default."""
+    """The most specific route to an IP literal, as the longest zone is for a name; unknown is a default."""
     return -max(route_length(pvd, _target(pvd, question.literal)), 0) if question.literal else 0
 
 
@@ -245,8 +241,17 @@ def _cost(pvd: ProvisioningDomain, question: _Question) -> tuple[int, int]:
     return _COST_ORDER[kind], len(flags)
 
 
+_COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2, CostClass.VARIABLE: 3}
+_DEARER_THAN_ALL = (len(_COST_ORDER), 0)
+
+
+def _is_metered(cost: tuple[int, int]) -> bool:
+    """Whether money or a limit is known to be at stake."""
+    return cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
+
+
 def _say_cost(pvd: ProvisioningDomain, question: _Question) -> str:
-    words = ", ".join((pvd.cost.kind.value, *sorted(pvd.cost.flags)))
+    words = ", ".join((pvd.cost.kind, *sorted(pvd.cost.flags)))
     return words if _cost(pvd, question) == (0, 0) else f"cost: {words}"
 
 
@@ -264,7 +269,7 @@ _RULES = (
     _Rule("name", lambda pvd, _: pvd.name, lambda pvd, _: "by name"),
 )
 
-_COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2, CostClass.VARIABLE: 3}
+_COST_RULE = [rule.name for rule in _RULES].index("cost")
 
 
 # Places, head starts and reasons.
@@ -272,24 +277,20 @@ _COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2,
 
 def _placed(running: list[_Runner], question: _Question, path_delay: float) -> list[Ranked]:
     placed: list[Ranked] = []
-    held_back = False
-    for position, (_, pvd) in enumerate(running):
-        held_back = held_back or _is_held_back(running, position, question)
+    gaps = [_separating(a.keys, b.keys) for a, b in pairwise(running)]
+    held_back, all_avoided, cheapest = False, True, _DEARER_THAN_ALL
+    for position, (keys, pvd) in enumerate(running):
+        cost, avoided = keys[_COST_RULE], bool(question.layers) and _avoided(pvd, question)
+        # Who waits: the avoided behind one that is not, the metered behind a cheaper one, and all after.
+        held_back = held_back or (avoided and not all_avoided) or (_is_metered(cost) and cost > cheapest)
+        all_avoided, cheapest = all_avoided and avoided, min(cheapest, cost)
         head_start = None if held_back else position * path_delay
-        families = tuple(f for f in _carried(pvd, question.literal) if f in question.families)
-        placed.append(Ranked(pvd, head_start, _because(running, position, question), families))
+        because = _because(pvd, gaps[:position], gaps[position:], question)
+        families = _carried(pvd, question.literal)
+        if families != question.families:
+            families = tuple([f for f in families if f in question.families])
+        placed.append(Ranked(pvd, head_start, because, families))
     return placed
-
-
-def _is_held_back(running: list[_Runner], position: int, question: _Question) -> bool:
-    """Whether a PvD waits for all before it to fail: one of them is not avoided as it is, or costs less."""
-    pvd = running[position].pvd
-    ahead = [runner.pvd for runner in running[:position]]
-    if _avoided(pvd, question) and not all(_avoided(other, question) for other in ahead):
-        return True
-    cost = _cost(pvd, question)
-    metered = cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
-    return metered and any(_cost(other, question) < cost for other in ahead)
 
 
 def _avoided(pvd: ProvisioningDomain, question: _Question) -> bool:
@@ -302,17 +303,33 @@ def _avoided(pvd: ProvisioningDomain, question: _Question) -> bool:
     return False
 
 
-def _because(running: list[_Runner], position: int, question: _Question) -> tuple[Reason, ...]:
-    """The rules that separate a PvD from another one here, each with what it saw in this PvD."""
-    keys, pvd = running[position]
+def _because(
+    pvd: ProvisioningDomain, before: list[int], behind: list[int], question: _Question
+) -> tuple[Reason, ...]:
+    """The rules that separate a PvD from any other here, each with what it saw in this PvD.
+
+    ``before`` and ``behind`` are the rules that separate neighbours. What separates two that are further
+    apart is the earliest rule between them, so only a rule earlier than those nearer by is one more reason.
+    """
     separating = set()
-    for other, _ in running:
-        if other is not keys:
-            separating.add(next(n for n, (a, b) in enumerate(zip(keys, other, strict=True)) if a != b))
+    for gaps in (reversed(before), behind):
+        earliest = len(_RULES)
+        for rule in gaps:
+            if rule < earliest:
+                separating.add(rule)
+                earliest = rule
     reasons = [Reason(_RULES[n].name, _RULES[n].text(pvd, question)) for n in sorted(separating)]
     if question.owners:
         reasons.insert(0, Reason("zone", f"owns {question.owned.zone}"))
     return tuple(reasons)
+
+
+def _separating(keys: tuple[Any, ...], other: tuple[Any, ...]) -> int:
+    """The first rule by which two PvDs differ: by name, if by nothing else."""
+    number = 0
+    while keys[number] == other[number]:
+        number += 1
+    return number
 
 
 def _carried(pvd: ProvisioningDomain, literal: Literal | None) -> tuple[int, ...]:

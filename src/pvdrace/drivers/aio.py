@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 
-from ..dns.answer import DnsFailure
+from ..dns.messages import DnsFailure
 from ..net.sockets import describe, handshake, open_pinned, start_connect
 from ..race.actions import Cancel, Connect, Lookup
 from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from ..dns.answer import Answer
+    from ..dns.messages import Answer
     from ..model import Candidate, ProvisioningDomain
     from ..race.actions import Action
     from ..race.events import Event

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ..model import ProvisioningDomain
 
 LINK_LOCAL_SCOPE = 0x2
@@ -86,6 +88,11 @@ def common_prefix_length(a: int, b: int) -> int:
     return 128 - (a ^ b).bit_length()
 
 
+def make_table(rows: Mapping[str, tuple[int, int]]) -> PolicyTable:
+    """A policy table from prefix to (precedence, label). It needs a row for ::/0."""
+    return _longest_first(PolicyRow(parse_prefix(prefix), *row) for prefix, row in rows.items())
+
+
 def policy(table: PolicyTable, address: int) -> PolicyRow:
     """The row of the longest prefix that covers an address."""
     return next(row for row in table if row.prefix.covers(address))
@@ -127,63 +134,44 @@ def _site(address: int) -> Prefix:
     return Prefix(address >> 80 << 80, 48)
 
 
-def _longest_first(rows: tuple[PolicyRow, ...]) -> PolicyTable:
+def _longest_first(rows: Iterable[PolicyRow]) -> PolicyTable:
     return tuple(sorted(rows, key=lambda row: (-row.prefix.length, row.prefix.value)))
 
 
-def _table(**rows: tuple[int, int]) -> PolicyTable:
-    return _longest_first(tuple(PolicyRow(parse_prefix(_NAMED[name]), *row) for name, row in rows.items()))
-
-
-_NAMED = {
-    "loopback": "::1/128",
-    "any": "::/0",
-    "ipv4": "::ffff:0:0/96",
-    "six_to_four": "2002::/16",
-    "teredo": "2001::/32",
-    "unique_local": "fc00::/7",
-    "compatible": "::/96",
-    "site_local": "fec0::/10",
-    "sixbone": "3ffe::/16",
+_RFC_6724 = {
+    "::1/128": (50, 0),
+    "::/0": (40, 1),
+    "::ffff:0:0/96": (35, 4),
+    "2002::/16": (30, 2),
+    "2001::/32": (5, 5),
+    "fc00::/7": (3, 13),
+    "::/96": (1, 3),
+    "fec0::/10": (1, 11),
+    "3ffe::/16": (1, 12),
 }
 
-#: The tables that a PvD may name in ``address_table``, each row as (precedence, label).
+#: The tables that a PvD may name in ``address_table``.
 POLICY_TABLES: dict[str, PolicyTable] = {
     # RFC 6724 s2.1.
-    "rfc6724": _table(
-        loopback=(50, 0),
-        any=(40, 1),
-        ipv4=(35, 4),
-        six_to_four=(30, 2),
-        teredo=(5, 5),
-        unique_local=(3, 13),
-        compatible=(1, 3),
-        site_local=(1, 11),
-        sixbone=(1, 12),
-    ),
-    # draft-ietf-6man-rfc6724-update-15: unique local above IPv4; `policy_table` adds the known local
-    # prefixes.
-    "rfc6724-update": _table(
-        loopback=(50, 0),
-        any=(40, 1),
-        unique_local=(30, 13),
-        ipv4=(20, 4),
-        six_to_four=(5, 2),
-        teredo=(5, 5),
-        compatible=(1, 3),
-        site_local=(1, 11),
-        sixbone=(1, 12),
+    "rfc6724": make_table(_RFC_6724),
+    # RFC 6724 s10.3: IPv4 before IPv6 where both are equally suitable.
+    "rfc6724-ipv4-first": make_table(_RFC_6724 | {"::ffff:0:0/96": (100, 4)}),
+    # draft-ietf-6man-rfc6724-update-15: unique local before IPv4. `policy_table` adds the known local ones.
+    "rfc6724-update": make_table(
+        _RFC_6724 | {"::ffff:0:0/96": (20, 4), "2002::/16": (5, 2), "fc00::/7": (30, 13)}
     ),
     # glibc: the precedences of RFC 3484 s2.1 (gai.conf(5)), and the labels of its getaddrinfo, which tell
     # site-local, unique local and Teredo apart though they share the precedence of ::/0.
-    "glibc": _table(
-        loopback=(50, 0),
-        any=(40, 1),
-        six_to_four=(30, 2),
-        compatible=(20, 3),
-        ipv4=(10, 4),
-        site_local=(40, 5),
-        unique_local=(40, 6),
-        teredo=(40, 7),
+    "glibc": make_table(
+        {
+            "::1/128": (50, 0),
+            "::/0": (40, 1),
+            "2002::/16": (30, 2),
+            "::/96": (20, 3),
+            "::ffff:0:0/96": (10, 4),
+            "fec0::/10": (40, 5),
+            "fc00::/7": (40, 6),
+            "2001::/32": (40, 7),
+        }
     ),
 }

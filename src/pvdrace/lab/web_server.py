@@ -1,0 +1,144 @@
+"""The shared public server: it says through which provider a connection came. One handler for all its
+ports.
+
+* A client that speaks first gets HTTP for HTTP, and one line with the provider's name for any other line.
+* A TLS client that negotiated no application protocol and stays silent gets the line at once, unasked; so
+  does everybody on ``who`` (17); ``ssh`` (22) sends a banner with the name in it; ``echo`` (7) echoes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .plan import PORTS
+
+if TYPE_CHECKING:
+    import socket
+
+_PATIENCE = 0.02  # seconds that a silent TLS client has to speak first
+_MAX_DOWNLOAD = 1 << 30
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+
+Name = Callable[[str], str]
+
+
+async def serve(
+    name_of: Name, certificate: str, listen: Callable[[int], list[socket.socket]]
+) -> list[asyncio.Server]:
+    """Start every server; ``name_of`` tells the provider of a peer address, ``listen`` opens a port's
+    sockets."""
+    context = tls_context(certificate)
+    started = []
+    for service, port in PORTS.items():
+        handler = _Handler(name_of, service)
+        for sock in listen(port):
+            tls = context if service.startswith("https") else None
+            started.append(await asyncio.start_server(handler, sock=sock, ssl=tls))
+    return started
+
+
+def tls_context(certificate: str) -> ssl.SSLContext:
+    """A server's context from one PEM file."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class _Handler:
+    def __init__(self, name_of: Name, service: str) -> None:
+        self.name_of = name_of
+        self.service = service
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name = self.name_of(writer.get_extra_info("peername")[0])
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError, ssl.SSLError):
+            await self._talk(name, reader, writer)
+        writer.close()
+        with contextlib.suppress(OSError, ssl.SSLError):
+            await writer.wait_closed()
+
+    async def _talk(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.service == "who":
+            writer.write(f"{name}\n".encode())
+            await writer.drain()
+            return
+        if self.service == "echo":
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            return
+        if self.service == "ssh":
+            writer.write(f"SSH-2.0-lab_{name}\r\n".encode())
+            await reader.read()
+            return
+        silent = (
+            writer.get_extra_info("ssl_object") is not None
+            and not writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        )
+        line: bytes | None = None
+        if silent:
+            pending = asyncio.ensure_future(reader.readline())
+            done, _ = await asyncio.wait([pending], timeout=_PATIENCE)
+            if not done:
+                writer.write(f"{name}\n".encode())
+            line = await pending
+        while True:
+            line = line if line is not None else await reader.readline()
+            if not line:
+                return
+            if line.startswith(_METHODS):
+                if not await respond(line, reader, writer, name):
+                    return
+            else:
+                writer.write(f"{name}\n".encode())
+            await writer.drain()
+            line = None
+
+
+async def respond(
+    request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
+) -> bool:
+    """One HTTP/1.1 exchange; whether the connection stays. ``/generate_204`` is empty, ``/bytes/N`` is N
+    bytes."""
+    method, path, version = (*request.decode("latin-1").split(), "", "")[:3]
+    headers = await read_headers(reader)
+    body = f"{name}\n".encode()
+    status, keep = "200 OK", version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+    if path == "/generate_204":
+        status, body = "204 No Content", b""
+    length = len(body)
+    if path.startswith("/bytes/"):
+        length = min(int(path[7:]), _MAX_DOWNLOAD)
+    head = [
+        f"HTTP/1.1 {status}",
+        f"Server: pvdrace-lab/{name}",
+        f"Connection: {'keep-alive' if keep else 'close'}",
+    ]
+    if not status.startswith("204"):
+        head += ["Content-Type: text/plain", f"Content-Length: {length}"]
+    writer.write("\r\n".join([*head, "", ""]).encode())
+    if method == "HEAD":
+        return keep
+    if not path.startswith("/bytes/"):
+        writer.write(body)
+        return keep
+    while length > 0:
+        writer.write(bytes(min(length, 65536)))
+        length -= 65536
+        await writer.drain()
+    return keep
+
+
+async def read_headers(reader: asyncio.StreamReader) -> dict[str, str]:
+    """Header fields by lower-case name; the body, if any, is read and thrown away."""
+    headers: dict[str, str] = {}
+    while (line := (await reader.readline()).decode("latin-1").rstrip("\r\n")) != "":
+        key, _, value = line.partition(":")
+        headers[key.lower()] = value.strip()
+    if size := int(headers.get("content-length", "0")):
+        await reader.readexactly(size)
+    return headers
