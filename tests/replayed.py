@@ -1,4 +1,4 @@
-"""A fixture for files of scenarios: what a scenario's report says can be replayed, also out of JSON (law 8)."""
+"""A fixture for files of scenarios: each report can be replayed, also out of JSON (law 8)."""
 
 from __future__ import annotations
 
