@@ -44,6 +44,9 @@ def guarded(work: Callable[[], object]) -> int:
         return code if isinstance(code, int) else OK
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except _NoArguments as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return USAGE
     except click.ClickException as error:
         return complain(_usage(error), USAGE)
     except PvdRaceError as error:
@@ -54,6 +57,10 @@ def guarded(work: Callable[[], object]) -> int:
         return BROKEN_PIPE
     except OSError as error:
         return complain(str(error), OTHER)
+
+
+#: A group without a command; click has it from 8.2 on, and shows help with code 0 before that.
+_NoArguments: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def complain(message: str, code: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor, log10
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from .timeline import Bar, Kind, Lane, Row, Timeline, say_seconds
@@ -70,9 +71,12 @@ def glyphs_for(encoding: str | None) -> Glyphs:
 
 
 def waterfall(
-    timeline: Timeline, width: int = 80, glyphs: Glyphs = UNICODE, *, legend: bool = True
+    timeline: Timeline, width: int = 80, glyphs: Glyphs = UNICODE, *, footnotes: bool = True
 ) -> list[Line]:
-    """Draw a timeline into at most ``width`` columns (never fewer than 50)."""
+    """Draw a timeline into at most ``width`` columns (never fewer than 50).
+
+    ``footnotes``: why the PvDs stand in this order, and what the bars mean.
+    """
     columns = _Columns.fit(timeline, max(width, NARROWEST))
     drawing = _Drawing(timeline, columns, glyphs)
     lines = [_headline(timeline, columns.total, glyphs), []]
@@ -82,7 +86,9 @@ def waterfall(
             lines += drawing.lane(lane)
     if timeline.excluded:
         lines += [[], *_excluded(timeline.excluded, columns, glyphs)]
-    if legend and timeline.lanes:
+    if footnotes and any(reasons for _, reasons in timeline.order):
+        lines += [[], *_order(timeline.order, columns.total)]
+    if footnotes and timeline.lanes:
         lines += [[], _legend(timeline, glyphs)]
     return lines
 
@@ -226,6 +232,13 @@ def _excluded(excluded: Sequence[tuple[str, str]], columns: _Columns, glyphs: Gl
         text = cut(f"left out: {reason}", columns.total - indent, glyphs)
         name = f"{cut(name, columns.lane, glyphs):<{columns.lane}}"
         yield [Piece(name, "dim"), Piece("  "), Piece(text, "dim")]
+
+
+def _order(order: Sequence[tuple[str, str]], width: int) -> Iterator[Line]:
+    """Who comes before whom, and what ranking saw in each."""
+    said = ", ".join(f"{name} ({reasons})" if reasons else name for name, reasons in order)
+    for line in wrap(f"order  {said}", width, subsequent_indent=" " * 7):
+        yield [Piece(line, "dim")]
 
 
 def _legend(timeline: Timeline, glyphs: Glyphs) -> Line:
