@@ -139,6 +139,10 @@ def _why_idle(report: RaceReport, ranked: Ranked, running: bool) -> str:
 
 
 def _rows(report: RaceReport, pvd: str, until: float, running: bool) -> Iterator[Row]:
+    changes = [(say_seconds(time - report.started), entry) for time, entry in report.log]
+    for at, entry in changes:
+        if isinstance(entry, PvdAdded) and entry.ranked.pvd.name == pvd:
+            yield Row("", "skipped", f"came up at {at}")
     for lookup in report.lookups:
         if lookup.pvd == pvd:
             yield _lookup_row(lookup, until, running)
@@ -148,11 +152,8 @@ def _rows(report: RaceReport, pvd: str, until: float, running: bool) -> Iterator
     for skip in report.skipped:
         if skip.pvd == pvd:
             yield Row(skip.address, "skipped", skip.reason)
-    for time, entry in report.log:
-        at = say_seconds(time - report.started)
-        if isinstance(entry, PvdAdded) and entry.ranked.pvd.name == pvd:
-            yield Row("", "skipped", f"came up at {at}")
-        elif isinstance(entry, PvdWithdrawn) and entry.pvd == pvd:
+    for at, entry in changes:
+        if isinstance(entry, PvdWithdrawn) and entry.pvd == pvd:
             yield Row("", "failed", f"gone at {at}: {entry.reason}")
 
 

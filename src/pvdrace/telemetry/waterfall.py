@@ -79,9 +79,9 @@ def waterfall(
     """
     columns = _Columns.fit(timeline, max(width, NARROWEST))
     drawing = _Drawing(timeline, columns, glyphs)
-    lines = [_headline(timeline, columns.total, glyphs), []]
+    lines = [_headline(timeline, columns.total, glyphs)]
     if timeline.lanes:
-        lines.append(drawing.axis())
+        lines += [[], drawing.axis()]
         for lane in timeline.lanes:
             lines += drawing.lane(lane)
     if timeline.excluded:
@@ -236,9 +236,11 @@ def _excluded(excluded: Sequence[tuple[str, str]], columns: _Columns, glyphs: Gl
 
 def _order(order: Sequence[tuple[str, str]], width: int) -> Iterator[Line]:
     """Who comes before whom, and what ranking saw in each."""
-    said = ", ".join(f"{name} ({reasons})" if reasons else name for name, reasons in order)
-    for line in wrap(f"order  {said}", width, subsequent_indent=" " * 7):
-        yield [Piece(line, "dim")]
+    said = [f"{name} ({reasons})" if reasons else name for name, reasons in order]
+    # A PvD and its reasons stay on one line.
+    unbroken = ", ".join(text.replace(" ", "\0") for text in said)
+    for line in wrap(f"order  {unbroken}", width, subsequent_indent=" " * 7):
+        yield [Piece(line.replace("\0", " "), "dim")]
 
 
 def _legend(timeline: Timeline, glyphs: Glyphs) -> Line:
@@ -255,8 +257,8 @@ def _legend(timeline: Timeline, glyphs: Glyphs) -> Line:
 
 
 def _ticks(until: float, cells: int) -> list[float]:
-    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), some ten columns apart."""
-    step = _round_up(until / max(cells / 10, 1), (1, 2, 2.5, 5))
+    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), eight columns or more."""
+    step = _round_up(until / max(cells / 8, 1), (1, 2, 2.5, 5))
     return [n * step for n in range(floor(until / step * 0.98) + 1)]
 
 
