@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
 #: The RFC 6724 policy tables that can be named in ``address_table``.
-ADDRESS_TABLES = ("rfc6724", "rfc6724-update", "glibc")
+ADDRESS_TABLES = ("rfc6724", "rfc6724-update", "rfc6724-ipv4-first", "glibc")
 #: The lengths that RFC 6052 s2.2 gives to a NAT64 prefix.
 PREF64_LENGTHS = (32, 40, 48, 56, 64, 96)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,7 +26,7 @@ from .ranking import rank
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -107,11 +108,15 @@ class Connector:
             await self._monitor.refresh()
         return self._monitor.snapshot
 
-    async def watch(self) -> AsyncIterator[PvdChange]:
-        """PvDs as they come, go and change, until the caller stops asking."""
+    async def watch(self) -> AsyncGenerator[PvdChange, None]:
+        """PvDs as they come, go and change, until the caller stops asking.
+
+        Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
+        """
         await self.snapshot()
-        async for change in self._monitor.changes():
-            yield change
+        async with aclosing(self._monitor.changes()) as changes:
+            async for change in changes:
+                yield change
 
     async def open_connection(
         self,
