@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 class Program(click.Group):
     """A group whose commands return exit codes and whose errors are one line."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's; guarded here too, where click has not yet dealt with Ctrl-C in its own way."""
+        return guarded(lambda: super(Program, self).invoke(ctx))
+
     def run(self) -> int:
         """Run with the arguments of the process; the exit code."""
         code: int = self.main(prog_name="pvdrace", standalone_mode=False)
