@@ -300,10 +300,17 @@ def test_what_cannot_work_is_out_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("require", "runs"), [([], False), (["pvd:hotel"], True), (["pvd:hot*"], False), (["type:wifi"], False)]
+    ("require", "runs"),
+    [
+        ([], False),
+        (["pvd:hotel"], True),
+        (["pvd:Hotel"], True),
+        (["pvd:hot*"], False),
+        (["type:hotel"], False),
+    ],
 )
 def test_a_portal_is_used_only_where_it_is_required_by_name(require: list[str], runs: bool) -> None:
-    hotel = pvd("hotel", reachability=Reachability.PORTAL, type="wifi")
+    hotel = pvd("hotel", reachability=Reachability.PORTAL, type="hotel")
     ranking = rank(PvdSet((hotel,)), WEB, [("call", Policy(require=require))])
     assert show(ranking) == ("hotel 0 ms" if runs else "hotel out (behind a captive portal)")
 
@@ -474,7 +481,7 @@ def test_families_are_those_that_the_pvd_carries(
 @pytest.mark.parametrize(
     ("policy", "families", "why"),
     [
-        (Policy(require=["family:ipv6"]), (6,), "no family left: family:ipv6 is required (call)"),
+        (Policy(require=["family:ipv6", "pvd:*"]), (6,), "no family left: family:ipv6 is required (call)"),
         (Policy(prohibit=["family:ipv4"]), (6,), "no family left: family:ipv4 is prohibited (call)"),
     ],
 )
@@ -485,6 +492,22 @@ def test_family_selectors_restrict_and_exclude_only_where_nothing_is_left(
     assert ranking.ranked[0].families == families
     check(f"dual out ({why})", DUAL, to="203.0.113.1", call=policy)
     check("dual 0 ms", DUAL, to="2001:db8:5::1", call=policy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "families"),
+    [
+        (Policy(prohibit=["family:ipv4"]), "lte 0 ms", (6,)),
+        (Policy(require=["family:ipv4"]), "lte out (no family left: family:ipv4 is required (call))", None),
+    ],
+)
+@pytest.mark.parametrize("to", ["www.example.com", "203.0.113.1"])
+def test_behind_nat64_all_packets_are_ipv6(
+    to: str, policy: Policy, expected: str, families: tuple[int, ...] | None
+) -> None:
+    mobile = pvd("lte", addresses=(V6,), pref64=("2001:db8:64::/96",))
+    ranking = check(expected, mobile, to=to, call=policy)
+    assert [e.families for e in ranking.ranked] == ([families] if families else [])
 
 
 def test_families_of_all_layers_hold() -> None:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .errors import ConfigurationError
 from .model import COST_FLAGS, CostClass, Resolver, parse_literal
-from .policy import Match, Policy, Rule, Selector
+from .policy import Match, Policy, Rule, Selector, first_match
 from .toml_lines import LineIndex, Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from .model import Endpoint
 
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
@@ -59,6 +61,21 @@ class Configuration:
     discover: tuple[str, ...] = ("netlink",)
     pvds: tuple[PvdConfig, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+    def layers(
+        self, endpoint: Endpoint, application: Policy | None = None, call: Policy | None = None
+    ) -> list[tuple[str, Policy]]:
+        """The policies for a destination and what to call them, as `ranking.rank` takes them.
+
+        The closest to the caller first: the call's, that of the first rule that matches, the application's.
+        """
+        rule = first_match(self.rules, endpoint)
+        layers = [
+            ("call", call),
+            (f"rule {rule[0]}", rule[1].policy) if rule else ("rule", None),
+            ("application", application),
+        ]
+        return [(name, policy) for name, policy in layers if policy]
 
 
 def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Readiness = Literal["tcp", "tls"] | ReadyCheck | None
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
+    Observer = Callable[[Race], object]
 
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
@@ -55,6 +56,8 @@ class Connector:
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
     ``policy`` is the application's, held by every call. ``hooks`` get each report; one that raises is logged.
+    ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
+    `RaceReport.of` works at any moment.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration is wrong.
@@ -67,12 +70,14 @@ class Connector:
         policy: Policy | None = None,
         pacing: Pacing = DEFAULT_PACING,
         hooks: Iterable[Hook] = (),
+        observe: Observer | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         self.configuration = read_configuration(config)
         self.policy = policy
         self.pacing = pacing
         self.hooks = tuple(hooks)
+        self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self.configuration)
         self._opened = False
@@ -201,6 +206,8 @@ class Connector:
         pvds = NO_PVDS if local else await self.snapshot()
         ranking = self._rank(pvds, endpoint, policy)
         race = Race(endpoint, ranking, self.pacing, hold=hold, timeout=timeout)
+        if self.observe is not None:
+            self.observe(race)
         changes = (
             None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
         )

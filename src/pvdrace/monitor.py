@@ -5,6 +5,7 @@ There is no background task: a connection looks (`Monitor.stale`) and refreshes 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,9 +18,10 @@ from .discovery.system_dns import DnsFiles
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from .config import Configuration
+    from .discovery.source import Source
     from .model import PvdSet
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
@@ -29,11 +31,16 @@ DEBOUNCE = 0.05
 class Monitor:
     """The PvDs of the network namespace of the thread that calls `open`, live.
 
-    asyncio and trio alike; unprivileged. Close it in the end: it holds two sockets.
+    asyncio and trio alike; unprivileged. Close it in the end: it holds two sockets. ``sources`` are asked at
+    every refresh, besides the configuration and the kernel; `changes` waits for theirs too, `stale` and
+    `fileno` know of the kernel's only.
     """
 
-    def __init__(self, configuration: Configuration, dns: DnsFiles | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, *, sources: Iterable[Source] = (), dns: DnsFiles | None = None
+    ) -> None:
         self._configuration = configuration
+        self._sources = tuple(sources)
         self._dns = dns or DnsFiles()
         self._kernel: Kernel | None = None
         self._snapshot: PvdSet | None = None
@@ -74,38 +81,35 @@ class Monitor:
 
         Raises RuntimeError before `open` and after `close`, OSError where the kernel refuses.
         """
-        kernel = self._kernel
-        if kernel is None:
-            raise RuntimeError("the monitor is not open")
         if self._refreshing is None:
             self._refreshing = anyio.Lock()
         # One at a time, so that an older dump never replaces a newer one.
         async with self._refreshing:
-            kernel.changed()
+            if self._kernel is None:
+                raise RuntimeError("the monitor is not open")
+            self._kernel.changed()
             self._dirty = False
             try:
-                state = await kernel.dump()
+                state = await self._kernel.dump()
                 dns = await self._dns.read()
+                others = [pvd for source in self._sources for pvd in await source.snapshot()]
             except BaseException:
                 self._dirty = True
                 raise
-            self._snapshot = merge(self._configuration, state, dns, previous=self._snapshot)
+            self._snapshot = merge(self._configuration, state, dns, others, self._snapshot)
             return self._snapshot
 
     async def changes(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs from now on, until the monitor is closed.
 
-        Waits on a socket of its own, so several can watch while connections are being made.
+        Waits on a socket of its own, so several can watch while connections are being made. Close it when you
+        stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
         """
         seen = self.snapshot
         events = open_events()
         self._watchers.add(events)
         try:
-            while True:
-                try:
-                    await anyio.wait_readable(events)
-                except anyio.ClosedResourceError:
-                    return
+            while await self._changed(events):
                 await anyio.sleep(DEBOUNCE)
                 if self._kernel is None:
                     return
@@ -123,7 +127,46 @@ class Monitor:
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
             kernel.close()
-        for events in list(self._watchers):
-            anyio.notify_closing(events)
-            events.close()
+        for events in self._watchers:
+            with contextlib.suppress(RuntimeError):  # no loop runs any more, so nobody waits
+                anyio.notify_closing(events)
         self._watchers.clear()
+
+    async def _changed(self, events: socket.socket) -> bool:
+        """Wait for the kernel or a source; False when the monitor is closed, or was meanwhile."""
+        if self._kernel is None:
+            return False
+        if self._sources:
+            waits = [_next_of(source) for source in self._sources]
+            await _first_of([lambda: _readable(events), *waits])
+        else:
+            await _readable(events)
+        return self._kernel is not None
+
+
+async def _readable(events: socket.socket) -> None:
+    try:
+        await anyio.wait_readable(events)
+    except anyio.ClosedResourceError:
+        return  # `close` has said so
+
+
+def _next_of(source: Source) -> Callable[[], Awaitable[None]]:
+    async def wait() -> None:
+        async with contextlib.aclosing(source.changes()) as changes:
+            async for _ in changes:
+                return
+        await anyio.sleep_forever()  # this source has no more to say
+
+    return wait
+
+
+async def _first_of(waits: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def run(wait: Callable[[], Awaitable[None]]) -> None:
+            await wait()
+            tasks.cancel_scope.cancel()
+
+        for wait in waits:
+            tasks.start_soon(run, wait)

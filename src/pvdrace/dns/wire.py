@@ -72,6 +72,8 @@ def parse_reply(query: Query, data: bytes, *, exact_case: bool = True) -> Reply 
     if questions != 1 or data[12:end] != query.question:
         if questions == 0 and rcode not in (NOERROR, NXDOMAIN):
             return Reply(rcode)  # a server that could not read the question need not repeat it
+        if questions and query.question.startswith(data[12:]):
+            raise MalformedReply("the message ends too early")
         if questions != 1 or data[12:end].lower() != query.question.lower():
             return Stray("wrong question")
         if exact_case:
@@ -167,7 +169,12 @@ class _Reader:
                 self.found[name] = {address: None}, ttl
         elif rdtype == _CNAME:
             name = self.name(owner)
-            self.aliases[name] = self.name(rdata, end), ttl
+            target, least = self.name(rdata, end), ttl
+            if name in self.aliases:
+                first, least = self.aliases[name]
+                if target != first:
+                    raise MalformedReply("two CNAMEs for one name")  # RFC 2181 s10.1
+            self.aliases[name] = target, min(ttl, least)
         return end
 
     def name(self, at: int, end: int | None = None) -> bytes:

@@ -112,6 +112,7 @@ class PvdScript:
 
     replies: Mapping[str, Reply]
     fates: Mapping[int, tuple[Fate, ...]]
+    answers: Mapping[int, tuple[str, ...]]
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -122,16 +123,22 @@ def pvd(
     a: float | Reply | None = None,
     v6: Fate | Sequence[Fate] = (),
     v4: Fate | Sequence[Fate] = (),
+    answers: Sequence[str] | None = None,
     cost: str = "unknown",
     **attributes: object,
 ) -> PvdScript:
     """Describe a PvD: ``dns`` for both record types, ``aaaa`` and ``a`` for one; a fate for each address.
 
-    A family without fates gets negative answers. Further keywords are those of `ProvisioningDomain`.
+    A family without fates gets negative answers. ``answers`` are the addresses that this PvD's DNS gives,
+    for split DNS; by default all PvDs hear the same ones (`remotes`). An address that no answer gave, such as
+    a literal, has the first fate of its family. Further keywords are those of `ProvisioningDomain`.
     """
     fates = {6: (v6,) if isinstance(v6, Fate) else tuple(v6), 4: (v4,) if isinstance(v4, Fate) else tuple(v4)}
     replies = {"AAAA": _reply(dns if aaaa is None else aaaa), "A": _reply(dns if a is None else a)}
-    return PvdScript(replies, fates, {"cost": Cost(CostClass(cost)), **attributes})
+    given = {family: remotes(family, len(fates[family])) for family in (6, 4)}
+    if answers is not None:
+        given = {6: tuple(a for a in answers if ":" in a), 4: tuple(a for a in answers if ":" not in a)}
+    return PvdScript(replies, fates, given, {"cost": Cost(CostClass(cost)), **attributes})
 
 
 def _reply(spoken: float | Reply) -> Reply:
@@ -178,16 +185,17 @@ class ScriptedWorld:
         seconds = reply.milliseconds / 1000
         if reply.error is not None:
             return ((seconds, LookupFailed(action.id, reply.error)),)
-        family = 6 if action.type == "AAAA" else 4
-        count = 0 if reply.empty else len(script.fates[family])
-        return ((seconds, LookupAnswered(action.id, remotes(family, count))),)
+        addresses = () if reply.empty else script.answers[6 if action.type == "AAAA" else 4]
+        return ((seconds, LookupAnswered(action.id, addresses)),)
 
     def connect(self, action: Connect) -> Iterable[tuple[float, Event]]:
-        """The fate that the PvD's script has for this address."""
+        """The fate that the PvD's script has for this address; a black hole if it has none."""
         candidate = action.candidate
-        index = remotes(candidate.family, 9).index(candidate.remote)
-        fate = self.scripts[candidate.pvd.name].fates[candidate.family][index]
-        return [(milliseconds / 1000, _event(action.id, what)) for milliseconds, what in fate.steps]
+        script = self.scripts[candidate.pvd.name]
+        answers, fates = script.answers[candidate.family], script.fates[candidate.family]
+        index = answers.index(candidate.remote) if candidate.remote in answers else 0
+        steps = fates[index].steps if index < len(fates) else ()
+        return [(milliseconds / 1000, _event(action.id, what)) for milliseconds, what in steps]
 
 
 def _event(attempt: int, what: str) -> Event:
