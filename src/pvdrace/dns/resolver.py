@@ -59,12 +59,20 @@ class PvdResolver:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
         return self._cache.get(pvd, name, type, self._clock())
 
-    async def lookup(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer:
+    async def lookup(
+        self,
+        pvd: ProvisioningDomain,
+        name: str,
+        type: str,
+        *,
+        release: Callable[[socket.socket], None] = socket.socket.close,
+    ) -> Answer:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
         are started together leave together (RFC 8305 s3). The same lookup is not made twice at a time: who
-        comes second waits for the first. Cancelling it closes all that it holds.
+        comes second waits for the first. Cancelling it closes all that it holds. ``release`` closes the sockets
+        of questions that were not answered, at once or after a late answer (see `pvdrace.net.lingering`).
         A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name.
         """
         if type not in TYPES:
@@ -82,17 +90,19 @@ class PvdResolver:
                 return _given(outcome)
         running = self._running[key] = _Running()
         try:
-            running.outcome = await self._ask(pvd, name, type)
+            running.outcome = await self._ask(pvd, name, type, release)
         finally:
             del self._running[key]
             running.end()
         return _given(running.outcome)
 
-    async def _ask(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | DnsFailure:
+    async def _ask(
+        self, pvd: ProvisioningDomain, name: str, type: str, release: Callable[[socket.socket], None]
+    ) -> Answer | DnsFailure:
         names = search_names(pvd, name, self._ndots)
         exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
-            outcome = await _Performer(pvd, exchange, self._clock).run()
+            outcome = await _Performer(pvd, exchange, self._clock, release).run()
         except InvalidName as error:
             return DnsFailure(str(error))
         if isinstance(outcome, Answer):
@@ -135,7 +145,7 @@ def _given(outcome: Answer | DnsFailure) -> Answer:
 class _Conversation:
     """The socket of one question: a datagram, or a stream of length-prefixed messages (RFC 1035 s4.2.2)."""
 
-    __slots__ = ("query", "received", "send", "sock", "unsent", "watched")
+    __slots__ = ("answered", "query", "received", "send", "sock", "unsent", "watched")
 
     def __init__(self, send: Send, query: Query, sock: socket.socket) -> None:
         self.send = send
@@ -144,14 +154,22 @@ class _Conversation:
         self.unsent = b""
         self.received = b""
         self.watched = False
+        self.answered = False
 
 
 class _Performer:
     """Carries out one exchange. All sockets live in ``open``; one ``finally`` closes what is left."""
 
-    __slots__ = ("clock", "epoll", "exchange", "open", "pvd")
+    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "release")
 
-    def __init__(self, pvd: ProvisioningDomain, exchange: Exchange, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pvd: ProvisioningDomain,
+        exchange: Exchange,
+        clock: Callable[[], float],
+        release: Callable[[socket.socket], None],
+    ) -> None:
+        self.release = release
         self.pvd = pvd
         self.exchange = exchange
         self.clock = clock
@@ -165,8 +183,8 @@ class _Performer:
                 await self.wait()
             return self.exchange.outcome
         finally:
-            for conversation in self.open.values():
-                conversation.sock.close()
+            for send in [conversation.send for conversation in self.open.values()]:
+                self.close(send)
             if self.epoll is not None:
                 self.epoll.close()
 
@@ -234,8 +252,13 @@ class _Performer:
     def close(self, send: Send) -> None:
         for fd, conversation in self.open.items():
             if conversation.send is send:
-                conversation.sock.close()  # which takes it out of the epoll set
                 del self.open[fd]
+                if conversation.watched and self.epoll is not None:
+                    self.epoll.unregister(fd)
+                if conversation.answered:
+                    conversation.sock.close()
+                else:
+                    self.release(conversation.sock)
                 return
 
     def watch(self) -> None:
@@ -265,9 +288,11 @@ class _Performer:
         try:
             reply = parse_reply(conversation.query, data, exact_case=not send.tcp)
         except MalformedReply as error:
+            conversation.answered = True
             self.perform(self.exchange.malformed(send, str(error), now))
             return
         if isinstance(reply, Reply):
+            conversation.answered = True
             self.perform(self.exchange.replied(send, reply, now))
         else:
             self.perform(self.exchange.stray(send, reply, now))
