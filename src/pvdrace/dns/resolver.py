@@ -73,7 +73,10 @@ class PvdResolver:
         are started together leave together (RFC 8305 s3). The same lookup is not made twice at a time: who
         comes second waits for the first. Cancelling it closes all that it holds. ``release`` closes the
         sockets of questions that were not answered, at once or after a late answer (see
-        `pvdrace.net.lingering`). A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name.
+        `pvdrace.net.lingering`).
+
+        A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name, and
+        ValueError for another type.
         """
         if type not in TYPES:
             raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
