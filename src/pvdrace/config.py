@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
 #: The RFC 6724 policy tables that can be named in ``address_table``.
-ADDRESS_TABLES = ("rfc6724", "rfc6724-update", "rfc6724-ipv4-first", "glibc")
+ADDRESS_TABLES = ("rfc6724", "rfc6724-ipv4-first", "rfc6724-update", "glibc")
 
 T = TypeVar("T")
 
