@@ -45,21 +45,32 @@ class Race:
     """A connection race over ranked PvDs. See the module for how to drive it.
 
     ``deadline`` is absolute, on the caller's clock: a tick before it changes nothing, a late one only costs
-    time; inf: only an event can help. ``outcome`` is None until the race is over, and then for ever the same.
+    time; inf: only an event can help. ``outcome`` is None until the race is over (at
+    ``ended``, on the caller's clock), and then for ever the same.
     ``hold``: the first transport handshake decides, and its rivals are held back until it is ready or fails
     (``ready="tcp"`` with TLS to follow); otherwise rivals go on until one is ready.
     ``rtt`` are the round-trip times learnt, by PvD name and address: each PvD sees its own alone.
     ``timeout`` is for the whole race, in seconds. Raises ValueError for one that is negative or not a number.
     """
 
-    deadline: float = inf
-    outcome: Won | Lost | None = None
-    ended: float | None = None
-    """The caller's clock when the outcome was known."""
-    started: float = 0.0
-    _until: float = inf
-    _holder: Attempt | None = None
-    _ids: int = 0
+    __slots__ = (
+        "_attempts",
+        "_branches",
+        "_holder",
+        "_ids",
+        "_until",
+        "deadline",
+        "ended",
+        "endpoint",
+        "hold",
+        "log",
+        "outcome",
+        "pacing",
+        "ranking",
+        "rtt",
+        "started",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -79,7 +90,14 @@ class Race:
         self.hold = hold
         self.timeout = None if timeout == inf else timeout
         self.rtt = rtt
+        self.deadline = inf
+        self.outcome: Won | Lost | None = None
+        self.started = 0.0
+        self.ended: float | None = None
         self.log: list[tuple[float, Event | Action]] = []
+        self._until = inf
+        self._ids = 0
+        self._holder: Attempt | None = None
         self._branches: list[Branch] = []
         self._attempts: dict[int, Attempt] = {}
 
@@ -167,7 +185,7 @@ class Race:
                 return branch
         return None
 
-    def _join(self, branch: Branch, addresses: Sequence[str]) -> list[Skip]:
+    def _join(self, branch: Branch, addresses: Sequence[str]) -> Sequence[Skip]:
         """HEv3 s5: history of this PvD alone; RFC 7556 s5.2.1: an answer is dialled where it came from."""
         return branch.join(addresses, self.endpoint.port, self.pacing, self.rtt.get(branch.pvd.name))
 
@@ -178,13 +196,10 @@ class Race:
         if self._holder is not None:
             return
         for branch in self._branches:
-            if not branch.resolved and now >= self._resolves_at(branch):
+            if not branch.resolved and now >= branch.resolves_at(self.pacing.resolution_lead):
                 self._resolve(branch, actions)
-            if branch.waiting and now >= branch.start_due() and self._has_room():
+            if branch.waiting and now >= branch.starts_at() and self._has_room():
                 self._start_attempt(branch, now, actions)
-
-    def _resolves_at(self, branch: Branch) -> float:
-        return max(self.started, branch.opens - self.pacing.resolution_lead)
 
     def _has_room(self) -> bool:
         return len(self._attempts) < self.pacing.attempts_in_flight
@@ -328,9 +343,13 @@ class Race:
                     if branch.opens > now:
                         branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
                 if not branch.resolved:
-                    deadline = min(deadline, self._resolves_at(branch))
+                    due = branch.resolves_at(self.pacing.resolution_lead)
                 elif branch.waiting and self._has_room():
-                    deadline = min(deadline, branch.start_due())
+                    due = branch.starts_at()
+                else:
+                    continue
+                if due < deadline:
+                    deadline = due
             if forerunners_failed:
                 deadline = inf
                 self.outcome, self.ended = Lost(self._why_lost()), now
