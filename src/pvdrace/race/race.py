@@ -164,7 +164,8 @@ class Race:
             actions += self._join(branch, addresses)
             return
         for record_type in record_types(branch.ranked):
-            lookup = Lookup(self._next_id(), branch.pvd, host, record_type)
+            self._ids += 1
+            lookup = Lookup(self._ids, branch.pvd, host, record_type)
             branch.asked(lookup)
             actions.append(lookup)
         if not branch.looking_up:
@@ -195,20 +196,23 @@ class Race:
         """RFC 9623 s4.1: each branch by timers of its own."""
         if self._holder is not None:
             return
+        pacing = self.pacing
         for branch in self._branches:
-            if not branch.resolved and now >= branch.resolves_at(self.pacing.resolution_lead):
+            if not branch.resolved and now >= branch.resolves_at(pacing.resolution_lead):
                 self._resolve(branch, actions)
-            if branch.waiting and now >= branch.starts_at() and self._has_room():
+            if (
+                branch.waiting
+                and now >= branch.starts_at()
+                and len(self._attempts) < pacing.attempts_in_flight
+            ):
                 self._start_attempt(branch, now, actions)
-
-    def _has_room(self) -> bool:
-        return len(self._attempts) < self.pacing.attempts_in_flight
 
     def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
         pacing = self.pacing
         candidate = branch.attempt_started(now, pacing, self.rtt.get(branch.pvd.name))
-        action = Connect(self._next_id(), candidate)
-        self._attempts[action.id] = Attempt(action, branch, now, now + pacing.attempt_timeout)
+        self._ids += 1
+        action = Connect(self._ids, candidate)
+        self._attempts[self._ids] = Attempt(action, branch, now, now + pacing.attempt_timeout)
         actions.append(action)
 
     def _attempt_failed(self, attempt_id: int, now: float) -> bool:
@@ -327,34 +331,42 @@ class Race:
         """After every change: write it down; is the race lost, and if not, when is something due?"""
         for action in actions:
             self.log.append((now, action))
-        if self.outcome is not None:
-            return actions
-        deadline = self._until
-        for attempt in self._attempts.values():
-            if attempt.deadline < deadline:
-                deadline = attempt.deadline
-        if self._holder is None:
-            forerunners_failed = True
-            for branch in self._branches:
-                if branch.failed():
-                    continue
-                if forerunners_failed:
-                    forerunners_failed = False
-                    if branch.opens > now:
-                        branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
-                if not branch.resolved:
-                    due = branch.resolves_at(self.pacing.resolution_lead)
-                elif branch.waiting and self._has_room():
-                    due = branch.starts_at()
-                else:
-                    continue
+        if self.outcome is None:
+            deadline = self._until
+            for attempt in self._attempts.values():
+                if attempt.deadline < deadline:
+                    deadline = attempt.deadline
+            if self._holder is None:
+                due = self._next_due(now)
                 if due < deadline:
                     deadline = due
-            if forerunners_failed:
-                deadline = inf
-                self.outcome, self.ended = Lost(self._why_lost()), now
-        self.deadline = deadline
+            self.deadline = deadline if self.outcome is None else inf
         return actions
+
+    def _next_due(self, now: float) -> float:
+        """When a branch wants to ask or to start; lost if none has anything left."""
+        pacing = self.pacing
+        has_room = len(self._attempts) < pacing.attempts_in_flight
+        deadline = inf
+        forerunners_failed = True
+        for branch in self._branches:
+            if branch.failed():
+                continue
+            if forerunners_failed:
+                forerunners_failed = False
+                if branch.opens > now:
+                    branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
+            if not branch.resolved:
+                due = branch.resolves_at(pacing.resolution_lead)
+            elif branch.waiting and has_room:
+                due = branch.starts_at()
+            else:
+                continue
+            if due < deadline:
+                deadline = due
+        if forerunners_failed:
+            self.outcome, self.ended = Lost(self._why_lost()), now
+        return deadline
 
     def _why_lost(self) -> str:
         if all(branch.withdrawn for branch in self._branches):
@@ -364,10 +376,6 @@ class Race:
         if addresses_without_lookup(self.endpoint.host) or any(type(entry) is Skip for _, entry in self.log):
             return "no usable address"
         return "no address found"
-
-    def _next_id(self) -> int:
-        self._ids += 1
-        return self._ids
 
     def __repr__(self) -> str:
         outcome = type(self.outcome).__name__.lower() if self.outcome else "running"
