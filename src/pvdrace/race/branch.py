@@ -48,18 +48,26 @@ class Branch:
         "looking_up",
         "next_start",
         "opens",
+        "pacing",
+        "port",
         "previous_start",
         "pvd",
         "ranked",
         "resolved",
+        "rtt",
         "waiting",
         "withdrawn",
     )
 
-    def __init__(self, ranked: Ranked, opens: float) -> None:
+    def __init__(
+        self, ranked: Ranked, opens: float, port: int, pacing: Pacing, rtt: Mapping[str, float] | None
+    ) -> None:
         self.ranked = ranked
         self.pvd: ProvisioningDomain = ranked.pvd
         self.opens = opens  # its attempts may begin; inf: when all before it have failed
+        self.port = port
+        self.pacing = pacing
+        self.rtt = rtt  # HEv3 s5: the history of this PvD alone
         self.resolved = False  # its lookups were started, or none are needed
         self.looking_up: dict[int, Lookup] = {}
         self.awaited = 0  # the lookup whose answer is worth the Resolution Delay, until it is answered
@@ -76,9 +84,9 @@ class Branch:
         """Nothing of it is under way and nothing is left to try."""
         return self.resolved and not (self.waiting or self.in_flight or self.looking_up)
 
-    def resolves_at(self, lead: float) -> float:
+    def resolves_at(self) -> float:
         """When it asks its resolvers: a little before it may dial."""
-        return self.opens - lead
+        return self.opens - self.pacing.resolution_lead
 
     def starts_at(self) -> float:
         """When its next attempt may start, if one is waiting."""
@@ -107,24 +115,22 @@ class Branch:
             self.gate = -inf
         return True
 
-    def delay_for_preferred(self, now: float, delay: float) -> None:
+    def delay_for_preferred(self, now: float) -> None:
         """RFC 8305 s3: the Resolution Delay runs from the first answer, not from the question."""
         if self.awaited and not self.addresses:
-            self.gate = now + delay
+            self.gate = now + self.pacing.resolution_delay
 
     # ------------------------------------------------------------------ addresses (RFC 8305 s4)
 
-    def join(
-        self, addresses: Sequence[str], port: int, pacing: Pacing, rtt: Mapping[str, float] | None
-    ) -> Sequence[Skip]:
+    def join(self, addresses: Sequence[str]) -> Sequence[Skip]:
         """Sort new addresses into what has not started; returns those that are not dialled here.
 
         RFC 8305 s6, HEv3 s7: the whole list is sorted anew, as if all had been there from the start.
         """
         before = self.addresses
         self.addresses = (*before, *addresses) if before else tuple(addresses)
-        count = pacing.preferred_address_family_count
-        candidates, skipped = candidates_for(self.ranked, self.addresses, port, count, rtt)
+        count = self.pacing.preferred_address_family_count
+        candidates, skipped = candidates_for(self.ranked, self.addresses, self.port, count, self.rtt)
         if self.attempted:
             self.waiting = tuple([c for c in candidates if c.remote not in self.attempted])
         else:
@@ -135,14 +141,14 @@ class Branch:
 
     # ------------------------------------------------------------------ attempts (RFC 8305 s5)
 
-    def attempt_started(self, now: float, pacing: Pacing, rtt: Mapping[str, float] | None) -> Candidate:
+    def attempt_started(self, now: float) -> Candidate:
         """Take the next candidate, and start the Connection Attempt Delay that its successor waits for."""
         candidate = self.waiting[0]
         self.waiting = self.waiting[1:]
         self.attempted += (candidate.remote,)
         self.in_flight += 1
         self.previous_start = now
-        self.next_start = now + pacing.attempt_delay(rtt.get(candidate.remote) if rtt else None)
+        self.next_start = now + self.pacing.attempt_delay(self.rtt.get(candidate.remote) if self.rtt else None)
         return candidate
 
     def attempt_failed(self, now: float) -> None:

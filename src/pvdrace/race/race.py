@@ -35,7 +35,7 @@ from .pacing import Pacing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..model import Endpoint, Ranking
+    from ..model import Endpoint, Ranked, Ranking
 
 NO_RTT: Mapping[str, Mapping[str, float]] = {}
 DEFAULT_PACING = Pacing()
@@ -82,13 +82,15 @@ class Race:
         timeout: float | None = None,
         rtt: Mapping[str, Mapping[str, float]] = NO_RTT,
     ) -> None:
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be a number of at least 0, not {timeout!r}")
+        if timeout is not None:
+            if not timeout >= 0:
+                raise ValueError(f"timeout must be a number of at least 0, not {timeout!r}")
+            timeout = None if timeout == inf else timeout
         self.endpoint = endpoint
         self.ranking = ranking
         self.pacing = pacing
         self.hold = hold
-        self.timeout = None if timeout == inf else timeout
+        self.timeout = timeout
         self.rtt = rtt
         self.deadline = inf
         self.outcome: Won | Lost | None = None
@@ -111,7 +113,7 @@ class Race:
         for ranked in self.ranking.ranked:
             # RFC 9623 s4.1: a head start each, without one only after a failure; nobody is before the first.
             head_start = ranked.head_start if self._branches else 0.0
-            self._branches.append(Branch(ranked, inf if head_start is None else now + head_start))
+            self._branches.append(self._branch(ranked, inf if head_start is None else now + head_start))
         actions: list[Action] = []
         self._start_what_is_due(now, actions)
         return self._settle(now, actions)
@@ -161,7 +163,7 @@ class Race:
         host = self.endpoint.host
         addresses = addresses_without_lookup(host)
         if addresses is not None:
-            actions += self._join(branch, addresses)
+            actions += branch.join(addresses)
             return
         for record_type in record_types(branch.ranked):
             self._ids += 1
@@ -176,8 +178,8 @@ class Race:
         if branch is None:
             return False
         if event.addresses:
-            branch.delay_for_preferred(now, self.pacing.resolution_delay)
-            actions += self._join(branch, event.addresses)
+            branch.delay_for_preferred(now)
+            actions += branch.join(event.addresses)
         return True
 
     def _take_lookup(self, lookup_id: int) -> Branch | None:
@@ -186,33 +188,24 @@ class Race:
                 return branch
         return None
 
-    def _join(self, branch: Branch, addresses: Sequence[str]) -> Sequence[Skip]:
-        """HEv3 s5: history of this PvD alone; RFC 7556 s5.2.1: an answer is dialled where it came from."""
-        return branch.join(addresses, self.endpoint.port, self.pacing, self.rtt.get(branch.pvd.name))
-
     # ------------------------------------------------------------------ attempts (RFC 8305 s5)
 
     def _start_what_is_due(self, now: float, actions: list[Action]) -> None:
         """RFC 9623 s4.1: each branch by timers of its own."""
         if self._holder is not None:
             return
-        pacing = self.pacing
         for branch in self._branches:
-            if not branch.resolved and now >= branch.resolves_at(pacing.resolution_lead):
+            if not branch.resolved and now >= branch.resolves_at():
                 self._resolve(branch, actions)
-            if (
-                branch.waiting
-                and now >= branch.starts_at()
-                and len(self._attempts) < pacing.attempts_in_flight
-            ):
+            has_room = len(self._attempts) < self.pacing.attempts_in_flight
+            if branch.waiting and has_room and now >= branch.starts_at():
                 self._start_attempt(branch, now, actions)
 
     def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
-        pacing = self.pacing
-        candidate = branch.attempt_started(now, pacing, self.rtt.get(branch.pvd.name))
+        candidate = branch.attempt_started(now)
         self._ids += 1
         action = Connect(self._ids, candidate)
-        self._attempts[self._ids] = Attempt(action, branch, now, now + pacing.attempt_timeout)
+        self._attempts[self._ids] = Attempt(action, branch, now, now + self.pacing.attempt_timeout)
         actions.append(action)
 
     def _attempt_failed(self, attempt_id: int, now: float) -> bool:
@@ -293,8 +286,12 @@ class Race:
         opens = inf if ranked.head_start is None else max(now, self.started + ranked.head_start)
         running = [index for index, branch in enumerate(self._branches) if not branch.withdrawn]
         index = running[event.position] if event.position < len(running) else len(self._branches)
-        self._branches.insert(index, Branch(ranked, opens))
+        self._branches.insert(index, self._branch(ranked, opens))
         return True
+
+    def _branch(self, ranked: Ranked, opens: float) -> Branch:
+        rtt = self.rtt.get(ranked.pvd.name) if self.rtt else None
+        return Branch(ranked, opens, self.endpoint.port, self.pacing, rtt)
 
     def _running(self, name: str) -> Branch | None:
         for branch in self._branches:
@@ -331,23 +328,20 @@ class Race:
         """After every change: write it down; is the race lost, and if not, when is something due?"""
         for action in actions:
             self.log.append((now, action))
-        if self.outcome is None:
-            deadline = self._until
-            for attempt in self._attempts.values():
-                if attempt.deadline < deadline:
-                    deadline = attempt.deadline
-            if self._holder is None:
-                due = self._next_due(now)
-                if due < deadline:
-                    deadline = due
-            self.deadline = deadline if self.outcome is None else inf
+        if self.outcome is not None:
+            return actions
+        deadline = self._until
+        for attempt in self._attempts.values():
+            if attempt.deadline < deadline:
+                deadline = attempt.deadline
+        if self._holder is None:
+            deadline = self._next_due(now, deadline)
+        self.deadline = deadline
         return actions
 
-    def _next_due(self, now: float) -> float:
-        """When a branch wants to ask or to start; lost if none has anything left."""
-        pacing = self.pacing
-        has_room = len(self._attempts) < pacing.attempts_in_flight
-        deadline = inf
+    def _next_due(self, now: float, deadline: float) -> float:
+        """The deadline, or sooner if a branch has something to ask or to start; lost if none ever will."""
+        has_room = len(self._attempts) < self.pacing.attempts_in_flight
         forerunners_failed = True
         for branch in self._branches:
             if branch.failed():
@@ -357,7 +351,7 @@ class Race:
                 if branch.opens > now:
                     branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
             if not branch.resolved:
-                due = branch.resolves_at(pacing.resolution_lead)
+                due = branch.resolves_at()
             elif branch.waiting and has_room:
                 due = branch.starts_at()
             else:
@@ -366,6 +360,7 @@ class Race:
                 deadline = due
         if forerunners_failed:
             self.outcome, self.ended = Lost(self._why_lost()), now
+            return inf
         return deadline
 
     def _why_lost(self) -> str:
