@@ -123,7 +123,7 @@ def impurities(source: str) -> list[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in IMPURE_CALLS:
             what = f"{node.func.id}()"
         if what is not None:
-            found.append(f"{node.lineno}: {what}")
+            found.append(f"{getattr(node, 'lineno', 0)}: {what}")
     return found
 
 

@@ -30,7 +30,7 @@ from pvdrace.model import (
     parse_literal,
 )
 from pvdrace.policy import Policy
-from pvdrace.race.actions import Cancel, Connect, Lookup, Skip
+from pvdrace.race.actions import HELD_BACK, Cancel, Connect, Lookup, Skip
 from pvdrace.race.events import (
     Connected,
     Event,
@@ -148,6 +148,7 @@ class RaceMachine(RuleBasedStateMachine):
         self.connected: set[int] = set()
         self.answers: dict[str, set[str]] = {}
         self.last_start: dict[str, float] = {}
+        self.dialled: set[tuple[str, str]] = set()
         self.outcome: Won | Lost | None = None
         self.started = now
         self.take(self.race.start(now), starts=True)
@@ -253,6 +254,7 @@ class RaceMachine(RuleBasedStateMachine):
             self.order = [r for r in self.order if r.pvd.name != event.pvd]
             self.answers.pop(event.pvd, None)
             self.last_start.pop(event.pvd, None)
+            self.dialled = {(name, remote) for name, remote in self.dialled if name != event.pvd}
         elif isinstance(event, PvdAdded):
             self.take(actions)
             if not over and all(r.pvd.name != event.ranked.pvd.name for r in self.order):
@@ -265,6 +267,11 @@ class RaceMachine(RuleBasedStateMachine):
     def the_driver_ticks(self, late: float) -> None:
         self.now = max(self.now, self.race.deadline) + late
         self.tick()
+
+    @rule()
+    @precondition(lambda self: self.race.deadline < inf)
+    def the_driver_ticks_on_time(self) -> None:
+        self.the_driver_ticks(0.0)
 
     def tick(self) -> None:
         for _ in range(20):
@@ -304,6 +311,9 @@ class RaceMachine(RuleBasedStateMachine):
                 self.over[target.id] = target
                 if target.id == self.leader:
                     self.leader = None
+                if action.reason == HELD_BACK:
+                    assert isinstance(target, Connect)
+                    self.dialled.remove((target.candidate.pvd.name, target.candidate.remote))
             elif isinstance(action, Lookup | Connect):
                 assert starts, "only start and tick begin something"
                 assert action.id not in self.open, "law 2: an id used twice"
@@ -334,8 +344,8 @@ class RaceMachine(RuleBasedStateMachine):
         assert port == 443
         assert family == (6 if ":" in remote else 4)
         assert local is None or local in {a.address for a in pvd.addresses}
-        others = [a for a in self.open.values() if isinstance(a, Connect) and a is not action]
-        assert action.candidate not in [a.candidate for a in others], "dialled twice at once"
+        assert (pvd.name, remote) not in self.dialled, "a candidate is tried twice"
+        self.dialled.add((pvd.name, remote))
 
     def first_in(self, pvd: ProvisioningDomain) -> None:
         """RFC 9623 s4.1: a PvD without a head start has nothing under way beside those before it."""

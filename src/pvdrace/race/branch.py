@@ -148,7 +148,9 @@ class Branch:
         self.attempted += (candidate.remote,)
         self.in_flight += 1
         self.previous_start = now
-        self.next_start = now + self.pacing.attempt_delay(self.rtt.get(candidate.remote) if self.rtt else None)
+        self.next_start = now + self.pacing.attempt_delay(
+            self.rtt.get(candidate.remote) if self.rtt else None
+        )
         return candidate
 
     def attempt_failed(self, now: float) -> None:
@@ -178,6 +180,34 @@ class Branch:
     def __repr__(self) -> str:
         state = f"{self.in_flight} in flight" if self.in_flight else "waiting"
         return f"{self.pvd.name}: {'failed' if self.failed() else state}"
+
+
+# ---------------------------------------------------------------------- several branches, in their order
+
+
+def asker(branches: Sequence[Branch], lookup_id: int) -> Branch | None:
+    """The branch whose question this answers; it is answered then."""
+    for branch in branches:
+        if branch.answered(lookup_id):
+            return branch
+    return None
+
+
+def running(branches: Sequence[Branch], name: str) -> Branch | None:
+    """The branch of the PvD of that name, unless it was withdrawn."""
+    for branch in branches:
+        if branch.pvd.name == name and not branch.withdrawn:
+            return branch
+    return None
+
+
+def place(branches: Sequence[Branch], position: int) -> int:
+    """Where the branch stands that is to have a position among those that were not withdrawn."""
+    indices = [index for index, branch in enumerate(branches) if not branch.withdrawn]
+    return indices[position] if position < len(indices) else len(branches)
+
+
+# ---------------------------------------------------------------------- addresses and questions of a PvD
 
 
 def candidates_for(

@@ -17,19 +17,11 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
-from .branch import Attempt, Branch, addresses_without_lookup, record_types
-from .events import (
-    Connected,
-    Event,
-    Failed,
-    LookupAnswered,
-    LookupFailed,
-    PvdAdded,
-    PvdWithdrawn,
-    Ready,
-)
+from .branch import Attempt, Branch, addresses_without_lookup, asker, place, record_types, running
+from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 from .outcome import Lost as Lost
 from .outcome import Won as Won
+from .outcome import why_lost
 from .pacing import Pacing
 
 if TYPE_CHECKING:
@@ -133,7 +125,7 @@ class Race:
         elif kind is LookupAnswered:
             known = self._answered(event, now, actions)  # type: ignore[arg-type]
         elif kind is LookupFailed:
-            known = self._take_lookup(event.id) is not None  # type: ignore[union-attr]
+            known = asker(self._branches, event.id) is not None  # type: ignore[union-attr]
         elif kind is PvdWithdrawn:
             known = self._withdrawn(event, now, actions)  # type: ignore[arg-type]
         else:
@@ -174,19 +166,13 @@ class Race:
             actions.append(Skip(branch.pvd.name, host, "no family that this PvD has and policy allows"))
 
     def _answered(self, event: LookupAnswered, now: float, actions: list[Action]) -> bool:
-        branch = self._take_lookup(event.id)
+        branch = asker(self._branches, event.id)
         if branch is None:
             return False
         if event.addresses:
             branch.delay_for_preferred(now)
             actions += branch.join(event.addresses)
         return True
-
-    def _take_lookup(self, lookup_id: int) -> Branch | None:
-        for branch in self._branches:
-            if branch.answered(lookup_id):
-                return branch
-        return None
 
     # ------------------------------------------------------------------ attempts (RFC 8305 s5)
 
@@ -269,7 +255,7 @@ class Race:
 
     def _withdrawn(self, event: PvdWithdrawn, now: float, actions: list[Action]) -> bool:
         """The kernel does not end a pending connect when its link goes (it must be cancelled)."""
-        branch = self._running(event.pvd)
+        branch = running(self._branches, event.pvd)
         if branch is None:
             return False
         actions += [Cancel(lookup, event.reason) for lookup in branch.withdraw()]
@@ -281,23 +267,15 @@ class Race:
     def _added(self, event: PvdAdded, now: float) -> bool:
         """It joins at its place among those that still run."""
         ranked = event.ranked
-        if self._running(ranked.pvd.name) is not None:
+        if running(self._branches, ranked.pvd.name) is not None:
             return False
         opens = inf if ranked.head_start is None else max(now, self.started + ranked.head_start)
-        running = [index for index, branch in enumerate(self._branches) if not branch.withdrawn]
-        index = running[event.position] if event.position < len(running) else len(self._branches)
-        self._branches.insert(index, self._branch(ranked, opens))
+        self._branches.insert(place(self._branches, event.position), self._branch(ranked, opens))
         return True
 
     def _branch(self, ranked: Ranked, opens: float) -> Branch:
         rtt = self.rtt.get(ranked.pvd.name) if self.rtt else None
         return Branch(ranked, opens, self.endpoint.port, self.pacing, rtt)
-
-    def _running(self, name: str) -> Branch | None:
-        for branch in self._branches:
-            if branch.pvd.name == name and not branch.withdrawn:
-                return branch
-        return None
 
     # ------------------------------------------------------------------ the end
 
@@ -359,18 +337,9 @@ class Race:
             if due < deadline:
                 deadline = due
         if forerunners_failed:
-            self.outcome, self.ended = Lost(self._why_lost()), now
+            self.outcome, self.ended = Lost(why_lost(self.endpoint.host, self._branches, self.log)), now
             return inf
         return deadline
-
-    def _why_lost(self) -> str:
-        if all(branch.withdrawn for branch in self._branches):
-            return "no usable provisioning domain"
-        if any(branch.attempted for branch in self._branches):
-            return "all attempts failed"
-        if addresses_without_lookup(self.endpoint.host) or any(type(entry) is Skip for _, entry in self.log):
-            return "no usable address"
-        return "no address found"
 
     def __repr__(self) -> str:
         outcome = type(self.outcome).__name__.lower() if self.outcome else "running"
