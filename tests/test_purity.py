@@ -28,6 +28,7 @@ DOERS = frozenset(
         "monitor.py",
         "net/admission.py",
         "net/failures.py",
+        "net/lingering.py",
         "net/sockets.py",
         "telemetry/terminal.py",
         "testing/sources.py",

@@ -166,6 +166,7 @@ class Race:
             actions.append(Skip(branch.pvd.name, host, "no family that this PvD has and policy allows"))
 
     def _answered(self, event: LookupAnswered, now: float, actions: list[Action]) -> bool:
+        """RFC 7556 s5.2.1: an answer is dialled only in the PvD that gave it."""
         branch = asker(self._branches, event.id)
         if branch is None:
             return False

@@ -153,6 +153,7 @@ class RaceReport:
             if lookup.outcome == "failed" or (lookup.outcome == "answered" and not lookup.addresses)
         ]
         parts += [f"{skip.pvd} {skip.address} {skip.reason}" for skip in self.skipped]
+        parts += [f"{e.pvd} withdrawn ({e.reason})" for _, e in self.log if isinstance(e, PvdWithdrawn)]
         for attempt in self.attempts:
             if attempt.outcome != "won":
                 fate = attempt.error or attempt.outcome
