@@ -185,7 +185,7 @@ def _run_controls(scene: Scene, lab: Lab) -> None:
     running = {}
     for name, delay in CONTROLS.items():
         arguments = [lab.name, str(PORT), lab.ca_file, str(LIMIT), delay]
-        running[name] = lab.popen([*script, *arguments], stdout=-1, text=True)
+        running[name] = lab.popen([*script, *arguments], stdout=-1, text=True, start_new_session=True)
     for name, process in running.items():
         with process:
             output, _ = process.communicate(timeout=LIMIT + 20)
