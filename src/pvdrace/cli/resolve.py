@@ -35,6 +35,7 @@ def resolve(name: str, timeout: float, as_json: bool) -> int:
 
     from ..connector import check_endpoint
     from ..model import is_loopback, parse_literal
+    from .output import stderr
 
     if parse_literal(name) is not None or is_loopback(name):
         raise click.UsageError(f"{name} needs no lookup: no PvD is asked for it")
@@ -42,7 +43,8 @@ def resolve(name: str, timeout: float, as_json: bool) -> int:
         check_endpoint(name, 1)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    found = anyio.run(_resolve, name, config_file(), timeout)
+    with stderr().status(f"asking for {name}, {timeout:g} s at most"):  # seen on a terminal only
+        found = anyio.run(_resolve, name, config_file(), timeout)
     if as_json:
         click.echo(json.dumps(_as_json(name, found), indent=2))
     else:
