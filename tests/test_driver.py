@@ -212,7 +212,7 @@ async def test_the_overall_timeout_closes_everything() -> None:
     with closing(dns):
         race = race_over(pvd("a", dns), port=9, timeout=0.05)
         await drive(race, PvdResolver())
-        assert race.outcome == Lost("timed out after 0.05 s")
+        assert race.outcome == Lost("timeout 0.05 s")
     assert await settle(before) == 0
 
 

@@ -269,7 +269,7 @@ def test_s2_1_the_table_of_the_pvd_decides(table: str, expected: list[str]) -> N
         ("fd22:2222:2222::1", (), 30),  # somebody else's
         ("fd33:3333:3333:9::1", (Route("fd33:3333:3333:1::/64"),), 45),  # on the link: the site's /48
         ("fd44:4444:4444::1", (Route("fd44:4444:4400::/40", "fe80::1"),), 45),  # told by a router
-        ("fd44:4444:4444::1", (Route("fd44::/16", "fe80::1"),), 30),  # too wide to be a site
+        ("fd44:4444:4444::1", (Route("fd44:4444:4400::/39", "fe80::1"),), 30),  # too wide to be a site
         ("fd44:4444:4444:9::1", (Route("fd44:4444:4444:1::/64", "fe80::1"),), 30),  # a router's, as it is
     ],
 )
@@ -331,10 +331,12 @@ BOTH_ROUTES = (Route("0.0.0.0/0", "192.168.1.1"), Route("::/0", "fe80::1"))
         ),  # on its link
         (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[:1]), "2001:db8:5::1", "no route"),
         (pvd("192.168.1.2", "fe80::2", routes=BOTH_ROUTES[:1]), "fe80::1", None),  # the link needs no route
+        (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[:1]), "fe80::1", None),
+        (pvd("192.168.1.2", "2001:db8::2", routes=BOTH_ROUTES[1:]), "169.254.7.7", "no route"),
         (pvd("192.168.1.2"), "203.0.113.1", None),  # routes unknown
         (pvd(), "203.0.113.1", None),  # nothing known
-        (pvd("192.168.1.2", routes=BOTH_ROUTES), "0.0.0.0", "the unspecified address is no destination"),
-        (pvd("2001:db8::2", routes=BOTH_ROUTES), "::", "the unspecified address is no destination"),
+        (pvd("192.168.1.2", routes=BOTH_ROUTES), "0.0.0.0", "0.0.0.0 is no destination"),
+        (pvd("2001:db8::2", routes=BOTH_ROUTES), "::", ":: is no destination"),
         (pvd("192.168.1.2", routes=BOTH_ROUTES), "127.0.0.1", "a loopback address never leaves the host"),
         (pvd("2001:db8::2", routes=BOTH_ROUTES), "::1", "a loopback address never leaves the host"),
         (pvd("127.0.0.1/8"), "127.0.0.9", None),
@@ -374,6 +376,10 @@ def test_what_is_not_an_address_is_an_error() -> None:
 def test_route_length_counts_in_the_bits_of_the_family(address: str, length: int) -> None:
     routes = (Route("0.0.0.0/0", "10.1.2.1"), Route("10.0.0.0/8", "10.1.2.1"))
     assert route_length(pvd("10.1.2.3", "2001:db8:1::2", routes=routes), address) == length
+
+
+def test_an_ipv6_default_route_is_no_route_to_ipv4() -> None:
+    assert route_length(pvd("2001:db8:1::2", routes=BOTH_ROUTES[1:]), "203.0.113.1") == -1
 
 
 def test_a_pvd_that_was_used_still_pickles_and_compares_equal() -> None:

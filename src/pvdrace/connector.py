@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
+import time
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import anyio
 
 from . import membership
 from .config import Configuration, parse
@@ -17,15 +22,15 @@ from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
 from .model import Endpoint, PvdSet, is_loopback, parse_literal
 from .monitor import Monitor
+from .net.lingering import Lingering
 from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
 
 if TYPE_CHECKING:
-    import socket
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -41,10 +46,13 @@ if TYPE_CHECKING:
     Readiness = Literal["tcp", "tls"] | ReadyCheck | None
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
+    Observer = Callable[[Race], object]
 
+T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 RANKINGS_KEPT = 1024
+FORBIDDING = ("prohibit", "require", "zone")
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
@@ -53,6 +61,8 @@ class Connector:
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
     ``policy`` is the application's, held by every call. ``hooks`` get each report; one that raises is logged.
+    ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
+    `RaceReport.of` works at any moment.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration is wrong.
@@ -65,14 +75,17 @@ class Connector:
         policy: Policy | None = None,
         pacing: Pacing = DEFAULT_PACING,
         hooks: Iterable[Hook] = (),
+        observe: Observer | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         self.configuration = read_configuration(config)
         self.policy = policy
         self.pacing = pacing
         self.hooks = tuple(hooks)
+        self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self.configuration)
+        self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._rankings: dict[tuple[str, int, Policy | None], Ranking] = {}
         self._ranked_snapshot: PvdSet | None = None
@@ -84,27 +97,39 @@ class Connector:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._lingering.settle()
         self.close()
 
     def close(self) -> None:
-        """Give back what the connector holds: the netlink socket and the caches."""
+        """Give back what the connector holds: the netlink socket and the caches.
+
+        Leaving the context manager does it too, and first waits until the losers of races under a
+        prohibition have gone quietly: `pvdrace.net.lingering.PATIENCE` seconds at most.
+        """
+        self._lingering.close()
         self._monitor.close()
         self._opened = False
 
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         if not self._opened:
+            self.resolver.prepare()
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():
             await self._monitor.refresh()
         return self._monitor.snapshot
 
-    async def watch(self) -> AsyncIterator[PvdChange]:
-        """PvDs as they come, go and change, until the caller stops asking."""
+    async def watch(self) -> AsyncGenerator[PvdChange, None]:
+        """PvDs as they come, go and change, until the caller stops asking.
+
+        Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
+        """
         await self.snapshot()
-        async for change in self._monitor.changes():
-            yield change
+        async with aclosing(self._monitor.changes()) as changes:
+            async for change in changes:
+                yield change
 
     async def open_connection(
         self,
@@ -131,12 +156,17 @@ class Connector:
         level, check = readiness(ready, context)
         if context is None and check is None:
             sock, report = await self.connect(host, port, policy=policy, timeout=timeout)
-            return Connection(await wrap(sock), report)
+            return self._connection(await wrap(sock), report)
         stage = StreamStage(context, server_hostname or host.split("%")[0] if context else None, check)
         hold = level == "tcp"
-        driven, report = await self._race(host, port, policy, timeout, stage=stage, hold=hold, ready=level)
+        driven, report = await self._race(
+            host, port, policy, timeout, stage=stage, discard=discard, hold=hold, ready=level
+        )
         assert driven.product is not None
-        return Connection(driven.product, report)
+        return self._connection(driven.product, report)
+
+    def _connection(self, stream: ByteStream, report: RaceReport) -> Connection:
+        return Connection(stream, report, self._lingering.release if forbids(report.ranking) else None)
 
     async def connect(
         self, host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
@@ -145,25 +175,32 @@ class Connector:
 
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
+        driven: Driven[Any]
         driven, report = await self._race(host, port, policy, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
     async def race_for(
         self,
-        stage: Stage[Any],
+        stage: Stage[T],
         host: str,
         port: int,
         *,
+        discard: Callable[[T], Awaitable[None]],
         policy: Policy | None = None,
         timeout: float | None = None,
         ready: str = "stage",
-    ) -> tuple[Any, RaceReport]:
-        """Race with a stage of one's own after the handshake: for adapters that bring their own TLS.
+    ) -> tuple[T, RaceReport]:
+        """Race with a stage of one's own after the transport handshake: for adapters that bring their TLS.
 
-        The stage gets the connected socket and returns a product with ``aclose()``, or closes and raises.
+        The stage gets the connected socket and returns a product, or closes the socket and raises: then
+        that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
+        ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
-        driven, report = await self._race(host, port, policy, timeout, stage=stage, ready=ready)
+        driven, report = await self._race(
+            host, port, policy, timeout, stage=stage, discard=discard, ready=ready
+        )
+        assert driven.product is not None
         return driven.product, report
 
     # ------------------------------------------------------------------ the straight line
@@ -175,20 +212,27 @@ class Connector:
         policy: Policy | None,
         timeout: float | None,
         *,
-        stage: Stage[Any] | None = None,
+        stage: Stage[T] | None = None,
+        discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
-    ) -> tuple[Driven[Any], RaceReport]:
+    ) -> tuple[Driven[T], RaceReport]:
         endpoint = check_endpoint(host, port)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
         ranking = self._rank(pvds, endpoint, policy)
         race = Race(endpoint, ranking, self.pacing, hold=hold, timeout=timeout)
+        if self.observe is not None:
+            self.observe(race)
         changes = (
             None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
         )
+        self._lingering.sweep()
+        release = self._lingering.release if forbids(ranking) else socket.socket.close
         try:
-            driven = await drive(race, self.resolver, changes=changes, stage=stage, discard=discard)
+            driven = await drive(
+                race, self.resolver, changes=changes, stage=stage, discard=discard, release=release
+            )
         finally:
             report = RaceReport.of(race, ready)
             self._tell(report)
@@ -321,6 +365,11 @@ def readiness(ready: Readiness, context: ssl.SSLContext | None) -> tuple[str, Re
     if not callable(ready):
         raise ValueError(f"ready must be 'tcp', 'tls' or an asynchronous function, not {ready!r}")
     return getattr(ready, "__name__", type(ready).__name__), ready
+
+
+def forbids(ranking: Ranking) -> bool:
+    """Whether policy keeps traffic off some PvD, so that not even the kernel may send a packet into it."""
+    return any(r.excluded is not None and r.excluded.rule in FORBIDDING for r in ranking.excluded)
 
 
 def failure(report: RaceReport) -> NoUsablePvd | ResolutionFailed | ConnectFailed:

@@ -230,6 +230,7 @@ def is_link_local(address: str) -> bool:
     return ipaddress.ip_address(address).is_link_local
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(host: str) -> bool:
     """Whether a host never leaves the machine: ``localhost`` (RFC 6761 s6.3), 127.0.0.0/8 and ::1."""
     literal = parse_literal(host)

@@ -34,15 +34,15 @@ class Preference(enum.IntEnum):
 class Selector:
     """A set of PvDs, written ``kind:pattern``; a ``*`` in the pattern stands for any text.
 
-    ========================  =========================================================================
-    ``pvd:NAME``              by name
-    ``interface:NAME``        by device; the one kind in which case counts
-    ``type:WORD``             by type: wired, wifi, cellular, vpn, ... or your own word
-    ``group:WORD``            by one of its groups
-    ``cost:WORD``             by cost class (unmetered, fixed, variable, unknown) or cost flag (roaming, ...)
-    ``family:ipv4``, ``ipv6`` by the families of its addresses
-    ``reachability:WORD``     by what it is known to reach: unknown, validated, portal, partial, none
-    ========================  =========================================================================
+    =====================  ==========================================================================
+    ``pvd:NAME``           by name
+    ``interface:NAME``     by device; the one kind in which case counts
+    ``type:WORD``          by type: wired, wifi, cellular, vpn, ... or your own word
+    ``group:WORD``         by one of its groups
+    ``cost:WORD``          by cost class (unmetered, fixed, variable, unknown) or flag (roaming, ...)
+    ``family:WORD``        by the families of its addresses: ipv4, ipv6
+    ``reachability:WORD``  by what it is known to reach: unknown, validated, portal, partial, none
+    =====================  ==========================================================================
     """
 
     kind: str

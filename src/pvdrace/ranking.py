@@ -1,8 +1,8 @@
 """Who may run, in which order, with which head start, and why. Pure.
 
-Two lists of named rules do it, and a new one is a new entry: `_FILTERS` leave PvDs out, `_RULES` compare
-those that remain. The rules are compared one after the other (lexicographically), never added up, so each
-place in the ranking has a `Reason` that names the one rule that decided it.
+Filters leave PvDs out, `_RULES` compare those that remain; a new one is a new entry in its list. The rules
+are compared one after the other (lexicographically), never added up, so each place in the ranking has a
+`Reason` that names the one rule that decided it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from .model import (
     CostClass,
     Endpoint,
     Literal,
-    LocalAddress,
     ProvisioningDomain,
     PvdSet,
     Ranked,
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 #: The host itself: what `rank` uses instead of the snapshot for a destination that never leaves it.
+#: Without addresses: the source of such a connection is the kernel's to choose.
 LOOPBACK_PVD = ProvisioningDomain(
     name=LOOPBACK,
     interface="lo",
-    addresses=(LocalAddress("127.0.0.1", 8), LocalAddress("::1", 128)),
     type="loopback",
     cost=Cost(CostClass.UNMETERED),
     reachability=Reachability.VALIDATED,
@@ -110,8 +109,7 @@ def _question(
     owned = MAYBE
     owners: tuple[str, ...] = ()
     if literal is None:
-        # Unusable and prohibited PvDs own their names too: those fail closed rather than leak to another
-        # resolver.
+        # Unusable and prohibited PvDs own their names too: such a name fails here, and leaks nowhere else.
         zones = {pvd.name: match(pvd, endpoint.host) for pvd in snapshot}
         owned = max(zones.values(), default=MAYBE)
         if owned.verdict is Verdict.YES:
@@ -136,9 +134,8 @@ def _prohibited(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _not_required(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     for layer, policy in question.layers:
         if alternatives := policy.lacking(pvd):
-            return Reason(
-                "require", f"not {' or '.join(map(str, alternatives))}, which is required ({layer})"
-            )
+            wanted = " or ".join(map(str, alternatives))
+            return Reason("require", f"not {wanted}, which is required ({layer})")
     return None
 
 
@@ -149,27 +146,26 @@ def _unusable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 def _portal(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     if pvd.reachability is not Reachability.PORTAL:
         return None
-    by_name = any(
-        s.kind == "pvd" and s.pattern == pvd.name for _, policy in question.layers for s in policy.require
-    )
-    return None if by_name else Reason("reachability", "behind a captive portal")
+    required = [s for _, policy in question.layers for s in policy.require]
+    if any(s.kind == "pvd" and "*" not in s.pattern and s.matches(pvd) for s in required):
+        return None
+    return Reason("reachability", "behind a captive portal")
 
 
 def _other_interface(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     """A scoped literal (RFC 4007 s11) belongs to one link."""
     zone = question.literal.zone if question.literal else None
-    if zone is None or zone in (pvd.interface, str(pvd.ifindex)):
-        return None
-    return Reason("scope", f"%{zone} is another interface")
+    here = zone is None or zone in (pvd.interface, str(pvd.ifindex))
+    return None if here else Reason("scope", f"%{zone} is another interface")
 
 
 def _other_zone(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     found = question.zones[pvd.name]
     if question.owners and found != question.owned:
         return Reason("zone", f"{question.owned.zone} belongs to {', '.join(question.owners)}")
-    return (
-        Reason("zone", f"the name is outside its zones {', '.join(pvd.zones)}") if not found.verdict else None
-    )
+    if found.verdict is Verdict.NO:
+        return Reason("zone", f"the name is outside its zones {', '.join(pvd.zones)}")
+    return None
 
 
 def _unreachable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
@@ -178,16 +174,17 @@ def _unreachable(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
 
 
 def _no_family(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
-    carried = _carried(pvd, question.literal)
-    families = [f for f in carried if f in question.families]
-    if question.literal is not None:
-        wanted = 6 if ":" in _target(pvd, question.literal) else 4
-        if wanted in families:
-            return None
-    elif families:
-        return None
-    elif not carried:
+    """Whether policy leaves none of the families that packets to the destination would have."""
+    families = _carried(pvd, question.literal)
+    if not families:
         return Reason("family", "only link-local addresses")
+    if needs_synthesis(pvd):
+        families = (6,)
+    elif question.literal is not None:
+        families = (question.literal.family,)
+    for family in families:
+        if family in question.families:
+            return None
     selectors = [
         f"{selector} is {'required' if selector in policy.require else 'prohibited'} ({layer})"
         for layer, policy in question.layers
@@ -213,9 +210,7 @@ def _filters(question: _Question) -> tuple[_Filter, ...]:
 
 
 def _preference(pvd: ProvisioningDomain, question: _Question) -> tuple[tuple[int, bool], ...]:
-    return tuple(
-        (policy.preferred_by(pvd), policy.avoided_by(pvd) is not None) for _, policy in question.layers
-    )
+    return tuple([(p.preferred_by(pvd), p.avoided_by(pvd) is not None) for _, p in question.layers])
 
 
 def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
@@ -246,9 +241,17 @@ def _cost(pvd: ProvisioningDomain, question: _Question) -> tuple[int, int]:
     return _COST_ORDER[kind], len(flags)
 
 
+_COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2, CostClass.VARIABLE: 3}
+_DEARER_THAN_ALL = (len(_COST_ORDER), 0)
+
+
+def _is_metered(cost: tuple[int, int]) -> bool:
+    """Whether money or a limit is known to be at stake."""
+    return cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
+
+
 def _say_cost(pvd: ProvisioningDomain, question: _Question) -> str:
-    kind, flags = pvd.cost
-    words = ", ".join((kind, *sorted(flags))) if flags else kind.value
+    words = ", ".join((pvd.cost.kind, *sorted(pvd.cost.flags)))
     return words if _cost(pvd, question) == (0, 0) else f"cost: {words}"
 
 
@@ -266,7 +269,7 @@ _RULES = (
     _Rule("name", lambda pvd, _: pvd.name, lambda pvd, _: "by name"),
 )
 
-_COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2, CostClass.VARIABLE: 3}
+_COST_RULE = [rule.name for rule in _RULES].index("cost")
 
 
 # Places, head starts and reasons.
@@ -274,10 +277,13 @@ _COST_ORDER = {CostClass.UNMETERED: 0, CostClass.UNKNOWN: 1, CostClass.FIXED: 2,
 
 def _placed(running: list[_Runner], question: _Question, path_delay: float) -> list[Ranked]:
     placed: list[Ranked] = []
-    held_back = False
     gaps = [_separating(a.keys, b.keys) for a, b in pairwise(running)]
-    for position, (_, pvd) in enumerate(running):
-        held_back = held_back or _is_held_back(pvd, placed, question)
+    held_back, all_avoided, cheapest = False, True, _DEARER_THAN_ALL
+    for position, (keys, pvd) in enumerate(running):
+        cost, avoided = keys[_COST_RULE], bool(question.layers) and _avoided(pvd, question)
+        # Who waits: the avoided behind one that is not, the metered behind a cheaper one, and all after.
+        held_back = held_back or (avoided and not all_avoided) or (_is_metered(cost) and cost > cheapest)
+        all_avoided, cheapest = all_avoided and avoided, min(cheapest, cost)
         head_start = None if held_back else position * path_delay
         because = _because(pvd, gaps[:position], gaps[position:], question)
         families = _carried(pvd, question.literal)
@@ -285,15 +291,6 @@ def _placed(running: list[_Runner], question: _Question, path_delay: float) -> l
             families = tuple([f for f in families if f in question.families])
         placed.append(Ranked(pvd, head_start, because, families))
     return placed
-
-
-def _is_held_back(pvd: ProvisioningDomain, ahead: list[Ranked], question: _Question) -> bool:
-    """Whether a PvD waits for all before it to fail: one of them is not avoided as it is, or costs less."""
-    if _avoided(pvd, question) and not all(_avoided(other.pvd, question) for other in ahead):
-        return True
-    cost = _cost(pvd, question)
-    metered = cost[0] >= _COST_ORDER[CostClass.FIXED] or cost[1] > 0
-    return metered and any(_cost(other.pvd, question) < cost for other in ahead)
 
 
 def _avoided(pvd: ProvisioningDomain, question: _Question) -> bool:
@@ -311,9 +308,8 @@ def _because(
 ) -> tuple[Reason, ...]:
     """The rules that separate a PvD from any other here, each with what it saw in this PvD.
 
-    ``before`` and ``behind`` are the rules that separate neighbours. What separates two that are not
-    neighbours is the earliest rule between them, so only a rule that is earlier than those nearer by is one
-    more reason.
+    ``before`` and ``behind`` are the rules that separate neighbours. What separates two that are further
+    apart is the earliest rule between them, so only a rule earlier than those nearer by is one more reason.
     """
     separating = set()
     for gaps in (reversed(before), behind):

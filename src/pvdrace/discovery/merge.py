@@ -136,24 +136,24 @@ def _numbered(pvds: tuple[ProvisioningDomain, ...], previous: PvdSet | None) -> 
 def _attachment(old: ProvisioningDomain | None, new: ProvisioningDomain, generation: int) -> int:
     """A number that a PvD of this name has not had before, where what was learnt of it no longer holds.
 
-    One that comes back starts at the generation, which no earlier attachment of its name has reached.
+    That is so when the device was made anew, when the PvD can work again, and when it has lost an address or
+    a resolver. One that it gains takes nothing back. A PvD that comes back starts at the generation, which no
+    earlier attachment of its name has reached.
     """
     if old is None:
         return generation
     returned = old.unusable is not None and new.unusable is None
-    same = not returned and _identity(old) == _identity(new)
+    same = not returned and old.ifindex == new.ifindex and _learnt_from(old) <= _learnt_from(new)
     return old.attachment if same else old.attachment + 1
 
 
-def _identity(pvd: ProvisioningDomain) -> object:
-    """What makes two attachments the same network: device, addresses, resolvers.
+def _learnt_from(pvd: ProvisioningDomain) -> set[object]:
+    """The addresses and resolvers that whatever is known of a PvD was learnt with.
 
     A temporary IPv6 address (RFC 8981) counts by its prefix only: a new one each day is no new network.
     """
-    addresses = {
-        str(_prefix(a.address, a.prefix_length)) if a.temporary else a.address for a in pvd.addresses
-    }
-    return (pvd.interface, pvd.ifindex, addresses, set(pvd.resolvers))
+    addresses = (_prefix(a.address, a.prefix_length) if a.temporary else a.address for a in pvd.addresses)
+    return {*addresses, *pvd.resolvers}
 
 
 def _prefix(address: str, length: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

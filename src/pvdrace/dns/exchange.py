@@ -1,7 +1,8 @@
 """One lookup in one provisioning domain, as decisions only: whom to ask what, when, and what the reply means.
 
 Sans-IO: `start`, the events and `tick` return what to do (`Send`, `Resend`, `Close`); ``deadline`` says when
-to call `tick`; `outcome` is set when all is done. Time is an argument, in seconds of any monotonic clock.
+to call `tick`; once ``outcome`` is set, all that is still open is to be closed. Time is an argument, in
+seconds of any monotonic clock.
 """
 
 from __future__ import annotations
@@ -69,6 +70,26 @@ class Exchange:
     are followed with further questions to the same PvD. All of it has ``timeout`` seconds.
     """
 
+    __slots__ = (
+        "_alias_ttl",
+        "_aliases",
+        "_end",
+        "_failures",
+        "_names",
+        "_negatives",
+        "_pvd",
+        "_question",
+        "_sends",
+        "_servers",
+        "_standings",
+        "_strays",
+        "_timeout",
+        "_turn",
+        "_type",
+        "deadline",
+        "outcome",
+    )
+
     def __init__(
         self,
         pvd: ProvisioningDomain,
@@ -87,13 +108,11 @@ class Exchange:
         self._timeout = timeout
         self._end = float("inf")
         self._servers: list[Server] = []
-        self._question = ""
-        self._aliases = 0
+        self._aliases = 0  # followed so far, and the least TTL among them
         self._alias_ttl = float("inf")
         self._negatives: list[Answer] = []
-        self._restart()
-
-    def _restart(self) -> None:
+        # Of the question that is being asked now:
+        self._question = ""
         self._turn = 0
         self._sends: list[Send] = []
         self._failures: dict[Server, str] = {}
@@ -125,7 +144,8 @@ class Exchange:
             return ()
         if reply.truncated:
             return self._truncated(send, now)
-        self._standings.answered(self._pvd, send.server, now)
+        if len(self._servers) > 1:
+            self._standings.answered(self._pvd, send.server, now)
         if reply.rcode in _NEEDS_PLAIN and send.edns:
             return self._ask_again(send, now, tcp=send.tcp, edns=False)
         if reply.rcode not in (NOERROR, NXDOMAIN):
@@ -185,16 +205,19 @@ class Exchange:
     # What happens next
 
     def _ask(self, name: str, now: float) -> list[Action]:
-        actions = self._close_all()
-        self._restart()
+        actions: list[Action] = [Close(send) for send in self._sends if send.open]
+        for send in self._sends:
+            send.open = False
         self._question = name
+        self._turn = 0
+        self._sends, self._failures, self._strays = [], {}, []
         return [*actions, *self._next(now)]
 
     def _next(self, now: float) -> list[Action]:
         """Ask the server whose turn it is; the ones that failed are passed over."""
         count = len(self._servers)
         server = self._servers[self._turn % count]
-        while server in self._failures:
+        while self._failures and server in self._failures:
             self._turn += 1
             server = self._servers[self._turn % count]
         patience = STAGGER * 2.0 ** (self._turn // count)
@@ -264,16 +287,10 @@ class Exchange:
         server = str(silent[0] if silent else self._servers[0])
         return self._finish(DnsFailure("; ".join(dict.fromkeys(reasons)), server))
 
-    def _finish(self, outcome: Answer | DnsFailure) -> list[Action]:
+    def _finish(self, outcome: Answer | DnsFailure) -> Sequence[Action]:
         self.outcome = outcome
         self.deadline = float("inf")
-        return self._close_all()
-
-    def _close_all(self) -> list[Action]:
-        actions: list[Action] = [Close(send) for send in self._sends if send.open]
-        for send in self._sends:
-            send.open = False
-        return actions
+        return ()
 
 
 def search_names(pvd: ProvisioningDomain, name: str, ndots: int = 1) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+TYPES = {"A": 1, "AAAA": 28}
 NOERROR, FORMERR, NXDOMAIN, NOTIMP, BADVERS = 0, 1, 3, 4, 16
 MAX_ALIASES = 16
 """The longest chain of CNAME records that is followed, in one message or over several."""

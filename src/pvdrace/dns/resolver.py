@@ -18,7 +18,7 @@ import anyio
 from ..net.sockets import PinError, describe, open_pinned, start_connect
 from .cache import AnswerCache
 from .exchange import Close, Exchange, Resend, Send, search_names
-from .messages import Answer, DnsFailure, InvalidName, MalformedReply, Reply
+from .messages import TYPES, Answer, DnsFailure, InvalidName, MalformedReply, Reply
 from .servers import Standings
 
 if TYPE_CHECKING:
@@ -54,24 +54,39 @@ class PvdResolver:
         self._cache = AnswerCache(cache_size)
         self._standings = Standings()
 
+    def prepare(self) -> None:
+        """Load the codec now, so that the first question does not wait for the import."""
+        _codec()
+
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
         return self._cache.get(pvd, name, type, self._clock())
 
-    async def lookup(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer:
+    async def lookup(
+        self,
+        pvd: ProvisioningDomain,
+        name: str,
+        type: str,
+        *,
+        release: Callable[[socket.socket], None] = socket.socket.close,
+    ) -> Answer:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
         are started together leave together (RFC 8305 s3). Cancelling it closes all that it holds.
-        A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name.
+        A negative answer is an `Answer`. ``release`` closes the sockets of questions that were not answered,
+        at once or after a late answer (see `pvdrace.net.lingering`). Raises `DnsFailure` when there is none,
+        or the name is no name.
         """
+        if type not in TYPES:
+            raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
         answer = self._cache.get(pvd, name, type, self._clock())
         if answer is not None:
             return answer
         names = search_names(pvd, name, self._ndots)
         exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
-            outcome = await _Performer(pvd, exchange, self._clock).run()
+            outcome = await _Performer(pvd, exchange, self._clock, release).run()
         except InvalidName as error:
             raise DnsFailure(str(error)) from None
         if isinstance(outcome, DnsFailure):
@@ -88,6 +103,8 @@ class PvdResolver:
 class _Conversation:
     """The socket of one question: a datagram, or a stream of length-prefixed messages (RFC 1035 s4.2.2)."""
 
+    __slots__ = ("answered", "query", "received", "send", "sock", "unsent", "watched")
+
     def __init__(self, send: Send, query: Query, sock: socket.socket) -> None:
         self.send = send
         self.query = query
@@ -95,12 +112,22 @@ class _Conversation:
         self.unsent = b""
         self.received = b""
         self.watched = False
+        self.answered = False
 
 
 class _Performer:
     """Carries out one exchange. All sockets live in ``open``; one ``finally`` closes what is left."""
 
-    def __init__(self, pvd: ProvisioningDomain, exchange: Exchange, clock: Callable[[], float]) -> None:
+    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "release", "wire")
+
+    def __init__(
+        self,
+        pvd: ProvisioningDomain,
+        exchange: Exchange,
+        clock: Callable[[], float],
+        release: Callable[[socket.socket], None],
+    ) -> None:
+        self.release = release
         self.pvd = pvd
         self.exchange = exchange
         self.clock = clock
@@ -115,26 +142,26 @@ class _Performer:
                 await self.wait()
             return self.exchange.outcome
         finally:
-            for conversation in self.open.values():
-                conversation.sock.close()
+            for send in [conversation.send for conversation in self.open.values()]:
+                self.close(send)
             if self.epoll is not None:
                 self.epoll.close()
 
     async def wait(self) -> None:
         """Until something can be read or written, or the deadline; then tell the exchange."""
-        now = self.clock()
-        with anyio.move_on_after(self.exchange.deadline - now):
-            if self.epoll is not None:
+        ready = list(self.open)
+        with anyio.move_on_after(self.exchange.deadline - self.clock()):
+            if self.epoll is None:
+                await anyio.wait_readable(ready[0])
+            else:
                 await anyio.wait_readable(self.epoll.fileno())
                 ready = [fd for fd, _ in self.epoll.poll(0)]
-            else:
-                ready = list(self.open)
-                await anyio.wait_readable(ready[0])
-            # What has arrived counts before the timer, when both are due.
-            for fd in ready:
-                if fd in self.open:
-                    self.progress(self.open[fd])
-        self.perform(self.exchange.tick(self.clock()))
+        # Results before the timer, when both are due: after a time-out too, every socket is looked at.
+        for fd in ready:
+            if fd in self.open:
+                self.progress(self.open[fd])
+        if self.exchange.outcome is None:
+            self.perform(self.exchange.tick(self.clock()))
 
     # Actions
 
@@ -184,8 +211,13 @@ class _Performer:
     def close(self, send: Send) -> None:
         for fd, conversation in self.open.items():
             if conversation.send is send:
-                conversation.sock.close()  # which takes it out of the epoll set
                 del self.open[fd]
+                if conversation.watched and self.epoll is not None:
+                    self.epoll.unregister(fd)
+                if conversation.answered:
+                    conversation.sock.close()
+                else:
+                    self.release(conversation.sock)
                 return
 
     def watch(self) -> None:
@@ -211,6 +243,7 @@ class _Performer:
             return
         if data is None:
             return
+        conversation.answered = True
         now = self.clock()
         try:
             reply = self.wire.parse_reply(conversation.query, data, exact_case=not send.tcp)

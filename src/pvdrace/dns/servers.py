@@ -54,11 +54,14 @@ class Standings:
         A resolver of a family in which the PvD has no address is left out: the kernel would send from
         another interface's address.
         """
-        servers = [
-            Server(resolver, None if pvd.is_loopback or not pvd.addresses else source)
-            for resolver in pvd.resolvers
-            if (source := choose_source(pvd, resolver.address)) or pvd.is_loopback or not pvd.addresses
-        ]
+        if pvd.is_loopback or not pvd.addresses:
+            servers = [Server(resolver, None) for resolver in pvd.resolvers]
+        else:
+            servers = [
+                Server(resolver, source)
+                for resolver in pvd.resolvers
+                if (source := choose_source(pvd, resolver.address)) is not None
+            ]
         if len(servers) > 1:
             servers.sort(key=lambda server: self._rank(pvd, server.resolver, now))
         return servers

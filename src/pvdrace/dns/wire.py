@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.name
-import dns.wire
 
-from .messages import MAX_ALIASES, NOERROR, NXDOMAIN, InvalidName, MalformedReply, Query, Reply, Stray
+from .messages import MAX_ALIASES, NOERROR, NXDOMAIN, TYPES, InvalidName, MalformedReply, Query, Reply, Stray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TYPES = {"A": 1, "AAAA": 28}
 
 _CNAME, _NS, _SOA, _OPT, _IN = 5, 2, 6, 41, 1
 _QR, _OPCODE, _TC, _RD = 0x8000, 0x7800, 0x0200, 0x0100
@@ -74,6 +72,8 @@ def parse_reply(query: Query, data: bytes, *, exact_case: bool = True) -> Reply 
     if questions != 1 or data[12:end] != query.question:
         if questions == 0 and rcode not in (NOERROR, NXDOMAIN):
             return Reply(rcode)  # a server that could not read the question need not repeat it
+        if questions and query.question.startswith(data[12:]):
+            raise MalformedReply("the message ends too early")
         if questions != 1 or data[12:end].lower() != query.question.lower():
             return Stray("wrong question")
         if exact_case:
@@ -93,6 +93,8 @@ class _Reader:
 
     (Lower-casing a whole wire name is safe: length octets are at most 63, below the letters.)
     """
+
+    __slots__ = ("aliases", "data", "found", "names", "query", "question")
 
     def __init__(self, query: Query, data: bytes) -> None:
         self.query = query
@@ -136,11 +138,11 @@ class _Reader:
     def record(self, at: int, *, raw_ttl: bool = False) -> tuple[int, int, int, int, int]:
         """One record: (end, type, class, TTL in seconds, start of its data)."""
         data = self.data
-        while (length := data[at]) and length < 0xC0:
-            if length > 63:
+        while 0 < data[at] < 0xC0:
+            if data[at] > 63:
                 raise MalformedReply("a label of an unknown kind")
-            at += 1 + length
-        at += 2 if length else 1
+            at += 1 + data[at]
+        at += 2 if data[at] else 1
         rdtype, rdclass, ttl, size = _RECORD.unpack_from(data, at)
         at += 10
         if at + size > len(data):
@@ -158,45 +160,45 @@ class _Reader:
             if size != (4 if rdtype == 1 else 16):
                 raise MalformedReply(f"an address of {size} bytes")
             address = socket.inet_ntop(_FAMILIES[rdtype], self.data[rdata:end])
-            addresses, least = self.found.setdefault(self.name(owner), ({}, ttl))
-            addresses[address] = None
-            if ttl < least:
-                self.found[self.name(owner)] = addresses, ttl
-        elif rdtype == _CNAME:
-            target = self.name(rdata, end)
             name = self.name(owner)
-            self.aliases[name] = target, ttl
+            if name in self.found:
+                addresses, least = self.found[name]
+                addresses[address] = None
+                self.found[name] = addresses, min(ttl, least)
+            else:
+                self.found[name] = {address: None}, ttl
+        elif rdtype == _CNAME:
+            name = self.name(owner)
+            target, least = self.name(rdata, end), ttl
+            if name in self.aliases:
+                first, least = self.aliases[name]
+                if target != first:
+                    raise MalformedReply("two CNAMEs for one name")  # RFC 2181 s10.1
+            self.aliases[name] = target, min(ttl, least)
         return end
 
     def name(self, at: int, end: int | None = None) -> bytes:
         """The name at an offset; with ``end``, it must fill the record's data exactly."""
         data = self.data
-        start = at
         if data[at] >= 0xC0:
-            start = (data[at] & 0x3F) << 8 | data[at + 1]
-            if start >= at:
-                raise MalformedReply("a compression pointer does not point back")
-            after = at + 2
-            known = self.names.get(start)
-            if known is None:
-                known = self.names[start] = _key(dns.wire.Parser(data, at))
+            start, after = (data[at] & 0x3F) << 8 | data[at + 1], at + 2
+            key = self.names.get(start)
+            if key is None:
+                key = self.names[start] = _key(data, at)[0]
         else:
-            parser = dns.wire.Parser(data, at)
-            known = self.names[start] = _key(parser)
-            after = parser.current
+            key, after = _key(data, at)
+            self.names[at] = key
         if end is not None and after != end:
             raise MalformedReply("a name does not fill its record")
-        return known
+        return key
 
     def soa_minimum(self, rdata: int, end: int) -> int:
         """The last field of a SOA record, which caps the time that "no" is remembered (RFC 2308 s5)."""
-        parser = dns.wire.Parser(self.data, rdata)
-        with parser.restrict_to(end - rdata):
-            parser.get_name()
-            parser.get_name()
-            *_, minimum = parser.get_struct("!IIIII")
-            if parser.remaining():
-                raise MalformedReply("a SOA record is too long")
+        _, rname = _key(self.data, rdata)
+        _, numbers = _key(self.data, rname)
+        if numbers + 20 != end:
+            raise MalformedReply("a SOA record of the wrong length")
+        (minimum,) = struct.unpack_from("!I", self.data, end - 4)
         return min(int(minimum), 0x7FFFFFFF)
 
     def follow(self) -> tuple[bytes, int, int]:
@@ -246,8 +248,10 @@ def _text(key: bytes) -> str:
     return b".".join(labels).decode()
 
 
-def _key(parser: dns.wire.Parser) -> bytes:
-    return (parser.get_name().to_wire() or b"").lower()
+def _key(data: bytes, at: int) -> tuple[bytes, int]:
+    """The name at an offset, decompressed, as a key; and the offset after it."""
+    name, used = dns.name.from_wire(data, at)
+    return (name.to_wire() or b"").lower(), at + used
 
 
 def _is_under(name: bytes, zone: bytes) -> bool:

@@ -20,3 +20,4 @@ from .provider import DnsFault as DnsFault
 from .provider import Faults as Faults
 from .provider import Provider as Provider
 from .provider import Wire as Wire
+from .run import run_command as run_command

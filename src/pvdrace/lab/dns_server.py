@@ -66,7 +66,7 @@ def zone(records: Sequence[Record]) -> Zone:
     built: Zone = {}
     for record in records:
         type_ = dns.rdatatype.from_text(record.type)
-        rdata = dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, origin=dns.name.root)
+        rdata = dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, dns.name.root, relativize=False)
         built.setdefault(dns.name.from_text(record.name), {}).setdefault(type_, []).append(rdata)
     return built
 
@@ -100,7 +100,8 @@ def answer(query: bytes, known: Zone, fault: DnsFault, *, stream: bool) -> Answe
         response.question = [
             dns.rrset.RRset(dns.name.from_text("other.example.test"), asked.rdclass, asked.rdtype)
         ]
-    payload = response.to_wire(max_size=65535 if stream else max(512, question.payload or 512))
+    size = 65535 if stream else max(512, question.payload or 512)
+    payload = response.to_wire(max_size=size, prefer_truncation=True)
     if mode == "wrong-id":
         payload = struct.pack("!H", (question.id + 1) & 0xFFFF) + payload[2:]
     if mode == "malformed":

@@ -25,7 +25,8 @@ def configuration(provider: Provider, plan: Plan, records: Sequence[Record], hos
         f"max-cache-ttl={TTL}",
         "bind-interfaces",
         "user=root",
-        "group=root",
+        # No group: changing it is forbidden in a user namespace, and there is nothing to give up.
+        "group=",
         "pid-file=",
         "cache-size=0",
     ]
@@ -46,10 +47,14 @@ def hosts(records: Sequence[Record]) -> str:
 def _line(record: Record) -> str:
     if record.type == "CNAME":
         return f"cname={record.name},{record.data.rstrip('.')}"
+    import dns.name
     import dns.rdata
     import dns.rdataclass
     import dns.rdatatype
 
     type_ = dns.rdatatype.from_text(record.type)
-    wire = dns.rdata.from_text(dns.rdataclass.IN, type_, record.data).to_wire() or b""
+    wire = (
+        dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, dns.name.root, relativize=False).to_wire()
+        or b""
+    )
     return f"dns-rr={record.name},{int(type_)},{wire.hex()}"

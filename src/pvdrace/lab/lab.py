@@ -140,9 +140,15 @@ class Lab:
             yield
 
     def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start any command inside; options as for :class:`subprocess.Popen`. It dies with the lab."""
+        """Start any command inside; options as for :class:`subprocess.Popen`. It dies with the lab.
+
+        It gets :attr:`environment` over this process's own; an ``env`` that is given goes over both.
+        """
         inside = self._inside or self._not_running()
-        options["env"] = dict(os.environ if options.get("env") is None else options["env"]) | self.environment
+        given = options.get("env")
+        options["env"] = (
+            self.environment | dict(given) if given is not None else dict(os.environ) | self.environment
+        )
         options.setdefault("cwd", os.getcwd())
         return inside.call(lambda: subprocess.Popen(command, **options))
 
@@ -165,9 +171,9 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes common programs trust the lab's CA."""
+        """What makes common programs trust the lab's CA, and pvdrace know the PvDs."""
         names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-        return dict.fromkeys(names, self.ca_file)
+        return dict.fromkeys(names, self.ca_file) | {"PVDRACE_CONFIG": self.config_file}
 
     # ------------------------------------------------------------------ what there is
 
@@ -175,6 +181,11 @@ class Lab:
     def ca_file(self) -> str:
         """PEM of the CA that signed the public server's certificate."""
         return str((self._directory or self._not_running()) / "ca.pem")
+
+    @property
+    def config_file(self) -> str:
+        """A file with :meth:`config` in it."""
+        return str((self._directory or self._not_running()) / "pvdrace.toml")
 
     def __getitem__(self, name: str) -> Link:
         try:
@@ -207,6 +218,7 @@ class Lab:
             theirs.close()
             os.close(owner)
         certificates().write(self._directory)
+        (self._directory / "pvdrace.toml").write_text(self.config(), encoding="utf-8")
         blueprint = Blueprint(
             self.providers, self.overlapping, self.rp_filter, str(self._directory), self.seed
         )

@@ -52,6 +52,7 @@ class Link:
         self._ask = ask
         self._wire = provider.wire
         self._faults = Faults()
+        self._state = "up"
 
     def __repr__(self) -> str:
         return f"<Link {self.name} {self._wire} {self._faults}>"
@@ -113,15 +114,15 @@ class Link:
     def link_down(self, *, carrier: bool = True) -> None:
         """Take the client's interface down; its routes go. With ``carrier=False`` the cable is pulled
         instead."""
-        self._ask("link", self._index, "down" if carrier else "unplugged")
+        self._change("down" if carrier else "unplugged")
 
     def link_up(self) -> None:
         """Bring the link back, with its addresses and routes; also after :meth:`remove`."""
-        self._ask("link", self._index, "up")
+        self._change("up")
 
     def remove(self) -> None:
         """Delete the client's interface (``ip link del``)."""
-        self._ask("link", self._index, "removed")
+        self._change("removed")
 
     # ------------------------------------------------------------------ faults of the provider
 
@@ -226,10 +227,13 @@ class Link:
 
     def heal(self) -> None:
         """Back to all good: faults lifted, the wire as it was made, the link up."""
-        self._ask("link", self._index, "up")
-        self._ask("wire", self._index, self.provider.wire)
-        self._wire = self.provider.wire
-        self._set(Faults())
+        if self._state != "up":
+            self._change("up")
+        if self._wire != self.provider.wire:
+            self._ask("wire", self._index, self.provider.wire)
+            self._wire = self.provider.wire
+        if self._faults != Faults():
+            self._set(Faults())
 
     # ------------------------------------------------------------------ what was sent
 
@@ -242,6 +246,10 @@ class Link:
         """The last packets (4096 at most) that the client sent into this link, in order."""
         _, recorded = self._ask("counts", self._index)
         return counting.packets(recorded)
+
+    def _change(self, state: str) -> None:
+        self._ask("link", self._index, state)
+        self._state = state
 
     def _apply(self, **changes: object) -> None:
         self._set(self._faults.but(**changes))

@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import struct
@@ -15,6 +16,8 @@ from .syscalls import CLONE_NEWNET, unshare
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
 _RTM_GETLINK = 18
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 
@@ -41,6 +44,12 @@ def set_sysctls(values: Mapping[str, str]) -> None:
                 f"can't write /proc/sys/net/{path} ({error.strerror}): in a container,"
                 " run it with --privileged"
             ) from None
+
+
+def set_loopback_up() -> None:
+    """The loopback of a new namespace is down; ``ip link set lo up`` without the program."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def ask_for_links() -> None:

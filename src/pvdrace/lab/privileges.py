@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from .errors import LabError
+from .namespaces import set_loopback_up
 from .syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, unshare
 
 _CAP_SYS_ADMIN = 21
@@ -26,7 +27,8 @@ def may_build() -> bool:
 def become_root_inside() -> bool:
     """Move this process into a user namespace where it is root, unless it may build a lab already.
 
-    Call it early: the kernel refuses once there are threads. Afterwards the process has no network but the
+    Call it early: the kernel refuses once there are threads. ``python -m pvdrace.lab COMMAND`` does it before it
+    becomes the command. Afterwards the process has no network but the
     lab's. Returns whether it moved; LabError, in one line, where the system forbids it.
     """
     if may_build():
@@ -47,6 +49,7 @@ def become_root_inside() -> bool:
         raise LabError(refusal(error)) from None
     if not may_build():
         raise LabError(refusal(None))
+    set_loopback_up()
     return True
 
 

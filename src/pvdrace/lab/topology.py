@@ -62,8 +62,10 @@ def link_commands(provider: Provider, plan: Plan, client_namespace: str) -> list
     """In the wires' namespace: the client's half of one link."""
     n = plan.number
     return [
-        f"link add name c{n} {_NO_BUNDLES} type veth"
-        f" peer name {provider.name} {_NO_BUNDLES} netns {client_namespace}",
+        (
+            f"link add name c{n} {_NO_BUNDLES} type veth"
+            f" peer name {provider.name} {_NO_BUNDLES} netns {client_namespace}"
+        ),
         f"link set dev c{n} up",
     ]
 

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ..model import Candidate, ProvisioningDomain
 
 
+#: How the reason of a `Cancel` begins that ends something for its silence, and the reason of one that may
+#: have been a mistake: its candidate is tried again if the leader fails.
+TIMEOUT = "timeout"
+HELD_BACK = "held back"
+
+
 @dataclass(slots=True)
 class Lookup:
     """Ask the resolvers of this PvD, on sockets pinned to it, for records of one type (``AAAA``, ``A``)."""

@@ -1,36 +1,27 @@
 """The report's JSON, schema ``pvdrace.report/1``, both ways. Pure.
 
-Times are seconds from the race's start. The keys of the contract come first; ``race`` holds what the race
-was given and ``log`` what happened to it, so that a report that was read back can be replayed.
+The keys of the contract come first; their times are seconds from the race's start, and all of them but
+``ranking`` are derived when they are written. ``race`` holds what the race was given and ``log`` what
+happened to it, on the race's own clock, so that a report that was read back can be replayed exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeVar
 
-from ..model import (
-    Candidate,
-    Cost,
-    CostClass,
-    Endpoint,
-    LocalAddress,
-    ProvisioningDomain,
-    Ranked,
-    Ranking,
-    Reachability,
-    Reason,
-    Resolver,
-    Route,
-)
+from ..model import Candidate, Endpoint, ProvisioningDomain, Ranked, Ranking, Reason
 from . import events
 from .actions import Action, Cancel, Connect, Lookup, Skip
-from .events import Event, PvdAdded
+from .events import Event, PvdAdded, PvdWithdrawn
 from .pacing import Pacing
 from .race import Lost, Won
-from .report import SCHEMA, AttemptRecord, LookupRecord, RaceReport
+from .report import SCHEMA, AttemptRecord, RaceReport
+from .values import items, member, read, write
 
-EVENTS: dict[str, type[Any]] = {
+T = TypeVar("T")
+
+RESULTS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         events.LookupAnswered,
@@ -38,76 +29,75 @@ EVENTS: dict[str, type[Any]] = {
         events.Connected,
         events.Ready,
         events.Failed,
-        events.PvdWithdrawn,
     )
 }
+FAMILIES = {"ipv6": 6, "ipv4": 4}
 
 
 def encode(report: RaceReport) -> dict[str, Any]:
     """A report as plain values."""
     winner = report.winner
+    everybody = (*report.ranking.ranked, *report.ranking.excluded)
     settings = report.settings
-    value: dict[str, Any] = {
+    return {
         "schema": SCHEMA,
-        "endpoint": {"host": report.endpoint.host, "port": report.endpoint.port},
+        "endpoint": write(report.endpoint),
         "outcome": report.outcome,
         "elapsed": report.elapsed,
         "winner": None if winner is None else _encode_winner(winner, report.ready),
-        "ranking": [_encode_ranked(r) for r in (*report.ranking.ranked, *report.ranking.excluded)],
-        "lookups": [_encode_lookup(lookup) for lookup in report.lookups],
+        "ranking": [_encode_ranked(ranked) for ranked in everybody],
+        "lookups": [write(lookup) for lookup in report.lookups],
         "attempts": [_encode_attempt(attempt) for attempt in report.attempts],
-        "skipped": [asdict(skip) for skip in report.skipped],
+        "skipped": [write(skip) for skip in report.skipped],
         "failure": report.failure,
         "ready": report.ready,
         "race": {
-            "pacing": asdict(settings.get("pacing", Pacing())),
+            "started": report.started,
+            "ended": report.ended,
+            "pacing": write(settings.get("pacing", Pacing())),
             "hold": settings.get("hold", False),
             "timeout": settings.get("timeout"),
             "rtt": {pvd: dict(known) for pvd, known in settings.get("rtt", {}).items()},
-            "pvds": [_encode_pvd(r.pvd) for r in (*report.ranking.ranked, *report.ranking.excluded)],
+            "pvds": [write(ranked.pvd) for ranked in everybody],
         },
-        "log": [[time - report.started, *_encode_entry(entry)] for time, entry in report.log],
+        "log": [[time, type(entry).__name__, _encode_entry(entry)] for time, entry in report.log],
     }
-    return value
 
 
 def decode(value: Any) -> RaceReport:
     """A report from plain values; ``ValueError`` names the place and what is wrong there."""
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        found = value.get("schema") if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"report: schema is {found!r}, not {SCHEMA!r}")
-    where = "report"
-    try:
-        where = "endpoint"
-        endpoint = Endpoint(value["endpoint"]["host"], value["endpoint"]["port"])
-        where = "race"
-        given = value["race"]
-        pvds = {pvd["name"]: _decode_pvd(pvd) for pvd in given["pvds"]}
-        settings = {
-            "pacing": Pacing(**given["pacing"]),
-            "hold": given["hold"],
-            "timeout": given["timeout"],
-            "rtt": given["rtt"],
-        }
-        ranked: list[Ranked] = []
-        for index, entry in enumerate(value["ranking"]):
-            where = f"ranking[{index}]"
-            ranked.append(_decode_ranked(entry, pvds))
-        ranking = Ranking(
-            tuple(r for r in ranked if r.excluded is None), tuple(r for r in ranked if r.excluded is not None)
-        )
-        log: list[tuple[float, Event | Action]] = []
-        subjects: dict[int, Lookup | Connect] = {}
-        for index, entry in enumerate(value["log"]):
-            where = f"log[{index}]"
-            log.append((float(entry[0]), _decode_entry(entry[1], entry[2], pvds, subjects)))
-        where = "outcome"
-        result = _decode_result(value["outcome"], value["failure"], log, subjects)
-        where = "ready"
-        return RaceReport(endpoint, ranking, log, 0.0, result, value["ready"], settings)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"report: {where}: {what}") from None
+    schema = member(value, "schema", "report")
+    if schema != SCHEMA:
+        raise ValueError(f"report.schema: {schema!r} is not {SCHEMA!r}")
+    endpoint = read(Endpoint, member(value, "endpoint", "report"), "report.endpoint")
+    race = member(value, "race", "report")
+
+    def given(key: str, kind: Any) -> Any:
+        return read(kind, member(race, key, "report.race"), f"report.race.{key}")
+
+    pvds = {pvd.name: pvd for pvd in given("pvds", tuple[ProvisioningDomain, ...])}
+    ranked = [
+        _decode_ranked(entry, pvds, where)
+        for entry, where in items(member(value, "ranking", "report"), "report.ranking")
+    ]
+    log = _Log(pvds)
+    for entry, where in items(member(value, "log", "report"), "report.log"):
+        log.read(entry, where)
+    return RaceReport(
+        endpoint,
+        Ranking(tuple(r for r in ranked if not r.excluded), tuple(r for r in ranked if r.excluded)),
+        log.entries,
+        given("started", float),
+        _decode_result(value, log),
+        read(str, member(value, "ready", "report"), "report.ready"),
+        {
+            "pacing": given("pacing", Pacing),
+            "hold": given("hold", bool),
+            "timeout": given("timeout", float | None),
+            "rtt": given("rtt", dict[str, dict[str, float]]),
+        },
+        given("ended", float | None),
+    )
 
 
 # ---------------------------------------------------------------------- the contract's keys
@@ -133,64 +123,56 @@ def _encode_ranked(ranked: Ranked) -> dict[str, Any]:
         "families": [f"ipv{family}" for family in ranked.families],
     }
     if ranked.excluded is not None:
-        value["head_start"] = None
         value["excluded"] = ranked.excluded.text
         value["excluded_by"] = ranked.excluded.rule
     return value
 
 
-def _decode_ranked(value: dict[str, Any], pvds: dict[str, ProvisioningDomain]) -> Ranked:
-    because = tuple(Reason(r, t) for r, t in zip(value["rules"], value["because"], strict=True))
-    excluded = Reason(value["excluded_by"], value["excluded"]) if "excluded" in value else None
-    families = tuple(int(family.removeprefix("ipv")) for family in value["families"])
-    return Ranked(pvds[value["pvd"]], value["head_start"], because, families, excluded)
+def _decode_ranked(value: Any, pvds: dict[str, ProvisioningDomain], where: str) -> Ranked:
+    def given(key: str, kind: Any) -> Any:
+        return read(kind, member(value, key, where), f"{where}.{key}")
 
-
-def _encode_lookup(lookup: LookupRecord) -> dict[str, Any]:
-    return {**asdict(lookup), "addresses": list(lookup.addresses)}
+    rules, texts = given("rules", tuple[str, ...]), given("because", tuple[str, ...])
+    if len(rules) != len(texts):
+        raise ValueError(f"{where}: {len(rules)} rules for {len(texts)} reasons")
+    excluded = None
+    if "excluded" in value:
+        excluded = Reason(given("excluded_by", str), given("excluded", str))
+    return Ranked(
+        _known(pvds, given("pvd", str), f"{where}.pvd", "PvD"),
+        given("head_start", float | None),
+        tuple(map(Reason, rules, texts)),
+        tuple(_known(FAMILIES, f, f"{where}.families", "family") for f in given("families", tuple[str, ...])),
+        excluded,
+    )
 
 
 def _encode_attempt(attempt: AttemptRecord) -> dict[str, Any]:
     return {**asdict(attempt), "family": f"ipv{attempt.family}"}
 
 
-# ---------------------------------------------------------------------- what the race was given
-
-
-def _encode_pvd(pvd: ProvisioningDomain) -> dict[str, Any]:
-    value = {f.name: getattr(pvd, f.name) for f in fields(pvd)}
-    value["addresses"] = [asdict(address) for address in pvd.addresses]
-    value["routes"] = [asdict(route) for route in pvd.routes]
-    value["resolvers"] = [asdict(resolver) for resolver in pvd.resolvers]
-    value["cost"] = {"kind": pvd.cost.kind.value, "flags": sorted(pvd.cost.flags)}
-    value["reachability"] = pvd.reachability.value
-    for name in ("zones", "search", "groups", "pref64", "sources"):
-        value[name] = list(value[name])
-    return value
-
-
-def _decode_pvd(value: dict[str, Any]) -> ProvisioningDomain:
-    known = dict(value)
-    known["addresses"] = tuple(LocalAddress(**a) for a in value["addresses"])
-    known["routes"] = tuple(Route(**r) for r in value["routes"])
-    known["resolvers"] = tuple(Resolver(**r) for r in value["resolvers"])
-    known["cost"] = Cost(CostClass(value["cost"]["kind"]), frozenset(value["cost"]["flags"]))
-    known["reachability"] = Reachability(value["reachability"])
-    for name in ("zones", "search", "groups", "pref64", "sources"):
-        known[name] = tuple(value[name])
-    return ProvisioningDomain(**known)
+def _decode_result(value: Any, log: _Log) -> Won | Lost | None:
+    outcome = member(value, "outcome", "report")
+    if outcome == "won":
+        if log.winner is None:
+            raise ValueError("report.outcome: 'won', but no attempt is Ready in report.log")
+        return Won(log.winner)
+    if outcome == "lost":
+        return Lost(read(str, member(value, "failure", "report"), "report.failure"))
+    if outcome == "cancelled":
+        return None
+    raise ValueError(f"report.outcome: {outcome!r} is not one of won, lost, cancelled")
 
 
 # ---------------------------------------------------------------------- the log
 
 
-def _encode_entry(entry: Event | Action) -> tuple[str, Any]:
-    kind = type(entry).__name__
+def _encode_entry(entry: Event | Action) -> dict[str, Any]:
     match entry:
         case Lookup():
-            return kind, {"id": entry.id, "pvd": entry.pvd.name, "name": entry.name, "type": entry.type}
+            return {"id": entry.id, "pvd": entry.pvd.name, "name": entry.name, "type": entry.type}
         case Connect(candidate=c):
-            return kind, {
+            return {
                 "id": entry.id,
                 "pvd": c.pvd.name,
                 "local": c.local,
@@ -199,63 +181,79 @@ def _encode_entry(entry: Event | Action) -> tuple[str, Any]:
                 "family": c.family,
             }
         case Cancel():
-            return kind, {"id": entry.target.id, "reason": entry.reason}
+            return {"id": entry.target.id, "reason": entry.reason}
         case PvdAdded(ranked=ranked, position=position):
-            added = {"ranked": _encode_ranked(ranked), "pvd": _encode_pvd(ranked.pvd), "position": position}
-            return kind, added
-        case _:
-            value = asdict(entry)
-            if "addresses" in value:
-                value["addresses"] = list(value["addresses"])
-            return kind, value
+            return {"ranked": _encode_ranked(ranked), "pvd": write(ranked.pvd), "position": position}
+    value: dict[str, Any] = write(entry)
+    return value
 
 
-def _decode_entry(
-    kind: str,
-    value: dict[str, Any],
-    pvds: dict[str, ProvisioningDomain],
-    subjects: dict[int, Lookup | Connect],
-) -> Event | Action:
-    if kind == "Lookup":
-        lookup = Lookup(value["id"], pvds[value["pvd"]], value["name"], value["type"])
-        subjects[lookup.id] = lookup
-        return lookup
-    if kind == "Connect":
-        candidate = Candidate(
-            pvds[value["pvd"]], value["local"], value["remote"], value["port"], value["family"]
-        )
-        connect = Connect(value["id"], candidate)
-        subjects[connect.id] = connect
-        return connect
-    if kind == "Cancel":
-        return Cancel(subjects[value["id"]], value["reason"])
-    if kind == "Skip":
-        return Skip(**value)
-    if kind == "PvdAdded":
-        pvd = _decode_pvd(value["pvd"])
-        pvds[pvd.name] = pvd
-        return PvdAdded(_decode_ranked(value["ranked"], pvds), value["position"])
-    if kind not in EVENTS:
-        raise ValueError(f"no event or action is called {kind!r}")
-    given = {**value, "addresses": tuple(value["addresses"])} if "addresses" in value else value
-    event: Event = EVENTS[kind](**given)
-    return event
+class _Log:
+    """The log while it is read: what has been said so far is what the rest may speak of."""
+
+    def __init__(self, pvds: dict[str, ProvisioningDomain]) -> None:
+        self.pvds = dict(pvds)
+        self.subjects: dict[int, Lookup | Connect] = {}
+        self.entries: list[tuple[float, Event | Action]] = []
+        self.winner: Connect | None = None
+
+    def read(self, entry: Any, where: str) -> None:
+        if not isinstance(entry, list) or len(entry) != 3:
+            raise ValueError(f"{where}: must be an array of time, kind and what is said")
+        time = read(float, entry[0], f"{where}[0]")
+        kind = read(str, entry[1], f"{where}[1]")
+        self.entries.append((time, self._entry(kind, entry[2], f"{where}[2]")))
+
+    def _entry(self, kind: str, value: Any, where: str) -> Event | Action:
+        def given(key: str, kind: Any) -> Any:
+            return read(kind, member(value, key, where), f"{where}.{key}")
+
+        def pvd() -> ProvisioningDomain:
+            return _known(self.pvds, given("pvd", str), f"{where}.pvd", "PvD")
+
+        def subject() -> Lookup | Connect:
+            return _known(self.subjects, given("id", int), f"{where}.id", "lookup or attempt")
+
+        if kind == "Lookup":
+            lookup = Lookup(given("id", int), pvd(), given("name", str), given("type", str))
+            self.subjects[lookup.id] = lookup
+            return lookup
+        if kind == "Connect":
+            candidate = Candidate(
+                pvd(),
+                given("local", str | None),
+                given("remote", str),
+                given("port", int),
+                given("family", int),
+            )
+            connect = Connect(given("id", int), candidate)
+            self.subjects[connect.id] = connect
+            return connect
+        if kind == "Cancel":
+            return Cancel(subject(), given("reason", str))
+        if kind == "Skip":
+            return read(Skip, value, where)
+        if kind == "PvdWithdrawn":
+            return read(PvdWithdrawn, value, where)
+        if kind == "PvdAdded":
+            added = given("pvd", ProvisioningDomain)
+            self.pvds[added.name] = added
+            ranked = _decode_ranked(member(value, "ranked", where), self.pvds, f"{where}.ranked")
+            return PvdAdded(ranked, given("position", int))
+        if kind not in RESULTS:
+            raise ValueError(f"{where}: no event or action is called {kind!r}")
+        return self._result(RESULTS[kind], value, where, subject())
+
+    def _result(self, kind: type[Any], value: Any, where: str, subject: Lookup | Connect) -> Event:
+        event: Event = read(kind, value, where)
+        if isinstance(subject, Lookup) != kind.__name__.startswith("Lookup"):
+            raise ValueError(f"{where}.id: {subject.id} is not what {kind.__name__} can be said of")
+        if isinstance(subject, Connect) and kind is events.Ready:
+            self.winner = subject
+        return event
 
 
-def _decode_result(
-    outcome: str,
-    failure: str | None,
-    log: list[tuple[float, Event | Action]],
-    subjects: dict[int, Lookup | Connect],
-) -> Won | Lost | None:
-    if outcome == "won":
-        won = next(entry.id for _, entry in reversed(log) if isinstance(entry, events.Ready))
-        subject = subjects[won]
-        if not isinstance(subject, Connect):
-            raise ValueError(f"the winner, {won}, is not an attempt")
-        return Won(subject)
-    if outcome == "lost":
-        return Lost(failure or "")
-    if outcome == "cancelled":
-        return None
-    raise ValueError(f"{outcome!r} is not won, lost or cancelled")
+def _known(table: dict[Any, T], key: Any, where: str, what: str) -> T:
+    if key not in table:
+        raise ValueError(f"{where}: no {what} is called {key!r}")
+    return table[key]

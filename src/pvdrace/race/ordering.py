@@ -148,7 +148,6 @@ class _Destinations(dict[str, _Destination]):
     LIMIT = 4096
 
     def __init__(self, pvd: ProvisioningDomain) -> None:
-        self.pvd_name = pvd.name
         self.table: PolicyTable = policy_table(pvd)
         self.routes = [parse_prefix(route.destination) for route in pvd.routes]
         self.sources = [_source(local, self.table) for local in pvd.addresses]
@@ -166,8 +165,8 @@ class _Destinations(dict[str, _Destination]):
         route = self._route_length(value, family)
         row = policy(self.table, value)
         reach = scope(value)
-        # Rule 4 (home addresses) has nothing to say: no mobile IP. Rule 7 (native before encapsulated)
-        # neither: all destinations of a PvD leave by its one interface.
+        # Deliberate: no rule 4 (s6), there are no home addresses without mobile IP; and no rule 7 (s6), all
+        # destinations of a PvD leave by its one interface, so none is more encapsulated than another.
         rule_2 = source is not None and source.scope != reach
         rule_3 = source is not None and source.local.deprecated
         rule_5 = source is not None and source.label != row.label
@@ -188,7 +187,7 @@ class _Destinations(dict[str, _Destination]):
 
     def _unusable(self, value: int, family: int, source: _Source | None, route: int) -> str | None:
         if _is_unspecified(value):
-            return "the unspecified address is no destination"
+            return "0.0.0.0 is no destination" if family == 4 else ":: is no destination"
         if family == 6 and is_ipv4(value):
             return "an IPv4-mapped address is not for the wire"
         if _is_multicast(value):
@@ -197,7 +196,8 @@ class _Destinations(dict[str, _Destination]):
             return f"no IPv{family} address"
         if _is_loopback(value) and self.sources and not any(_is_loopback(s.value) for s in self.sources):
             return "a loopback address never leaves the host"
-        if self.routes and route < 0 and scope(value) != LINK_LOCAL_SCOPE:
+        # fe80::/10 is on every link, whether a route or an address says so or not (RFC 4291 s2.5.6).
+        if self.routes and route < 0 and not (family == 6 and scope(value) == LINK_LOCAL_SCOPE):
             return "no route"
         return None
 
@@ -227,9 +227,11 @@ def _source(local: LocalAddress, table: PolicyTable) -> _Source:
 def _source_rules(source: _Source, destination: int, reach: int, label: int) -> tuple[object, ...]:
     """RFC 6724 s5 as a key, smaller is better.
 
-    Rule 4 needs mobile IP. Rules 5 and 5.5 (outgoing interface, prefix of the next hop) hold by
-    construction: the candidates are one PvD's, and its prefixes and routers came together.
+    Rule 5 holds by construction: the candidates are those of one interface.
     """
+    # Deliberate: no rule 4, there are no home addresses without mobile IP; no rule 5.5, which is for those
+    # who know the router of each prefix, and a PvD does not say; and no switch to reverse rule 7, since the
+    # addresses that a PvD is to use can be configured.
     return (
         source.value != destination,  # rule 1
         _scope_rule(source.scope, reach),  # rule 2

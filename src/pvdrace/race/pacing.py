@@ -40,10 +40,10 @@ class Pacing:
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int | float)
-                or math.isnan(value)
+                or not math.isfinite(value)
                 or value < 0
             ):
-                raise ValueError(f"{field.name} must be a number of at least 0, not {value!r}")
+                raise ValueError(f"{field.name} must be a finite number of at least 0, not {value!r}")
         for name in ("preferred_address_family_count", "attempts_in_flight"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1")

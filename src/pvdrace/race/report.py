@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import timeline
-from .actions import Action, Cancel, Connect, Lookup, Skip
+from .actions import TIMEOUT, Action, Cancel, Connect, Lookup, Skip
 from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 from .race import Lost, Race, Won
 
@@ -75,12 +75,16 @@ class RaceReport:
     """What a winner had to have done: ``tcp``, ``tls`` or the name of the application's check."""
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
     """The keyword arguments of `Race` that this race was given: pacing, hold, timeout, rtt."""
+    ended: float | None = None
+    """The clock's reading when the outcome was known; None for a race that its caller ended."""
 
     @classmethod
     def of(cls, race: Race, ready: str = "tcp") -> RaceReport:
         """The report of a race, at any moment of it."""
         settings = {"pacing": race.pacing, "hold": race.hold, "timeout": race.timeout, "rtt": race.rtt}
-        return cls(race.endpoint, race.ranking, race.log, race.started, race.outcome, ready, settings)
+        return cls(
+            race.endpoint, race.ranking, race.log, race.started, race.outcome, ready, settings, race.ended
+        )
 
     # ------------------------------------------------------------------ what it says
 
@@ -98,7 +102,9 @@ class RaceReport:
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the start to the last thing that happened."""
+        """Seconds from the start to the outcome, or to the last thing that happened if there is none."""
+        if self.ended is not None:
+            return self.ended - self.started
         return self.log[-1][0] - self.started if self.log else 0.0
 
     @cached_property
@@ -155,7 +161,8 @@ class RaceReport:
         tried = {record.pvd for record in self._records} | {skip.pvd for skip in self.skipped}
         parts += [f"{r.pvd.name} not tried" for r in self.ranking.ranked if r.pvd.name not in tried]
         parts += [f"{r.pvd.name} skipped ({r.excluded})" for r in self.ranking.excluded]
-        return f"{self.endpoint}: {timeline.joined(parts) or self.failure or self.outcome}"
+        line = f"{self.endpoint}: {', '.join(parts) or self.failure or self.outcome}"
+        return " ".join(line.split())  # an error may quote somebody else's words
 
     def __str__(self) -> str:
         return timeline.story(self.log, self.started, self.failure)
@@ -179,34 +186,26 @@ class RaceReport:
 
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"report: not JSON: {error}") from None
         return decode(value)
 
     def replay(self) -> RaceReport:
         """Feed the log to a fresh core, and return the report of that race.
 
-        The core is pure, so the same events give the same actions (law 8): a report from production is a
-        test case. Times are the log's own.
+        The core is pure, so the same events at the same times give the same actions (law 8): a report from
+        production is a test case.
         """
         race = Race(self.endpoint, self.ranking, **self.settings)
         race.start(self.started)
         for index, (time, entry) in enumerate(self.log):
-            if isinstance(entry, Lookup | Connect | Cancel | Skip):
-                while len(race.log) <= index and race.outcome is None:
-                    before = len(race.log)
-                    race.tick(max(time, race.deadline))
-                    if len(race.log) == before:
-                        break
-            else:
+            if not isinstance(entry, Lookup | Connect | Cancel | Skip):
                 race.handle(entry, time)
-        if isinstance(self.result, Lost) and race.outcome is None and race.deadline <= self._end:
-            race.tick(race.deadline)
+            elif len(race.log) <= index:  # no event caused it, so a tick did
+                race.tick(time)
+        if self.ended is not None:
+            race.tick(self.ended)
         return RaceReport.of(race, self.ready)
-
-    @property
-    def _end(self) -> float:
-        return self.log[-1][0] if self.log else self.started
 
     def actions(self) -> Iterator[Action]:
         """What the core asked for, in order."""
@@ -222,7 +221,7 @@ def _attempt(candidate: Candidate, at: float) -> AttemptRecord:
 def _cancel(record: LookupRecord | AttemptRecord, reason: str, at: float) -> None:
     record.ended = at
     record.error = reason
-    record.outcome = "failed" if reason.startswith("timed out") else "cancelled"
+    record.outcome = "failed" if reason.startswith(TIMEOUT) else "cancelled"
 
 
 def _take_in(

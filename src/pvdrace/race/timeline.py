@@ -6,10 +6,10 @@ Two voices of one log: `words` for tests (``wifi -> v6``: keyed by PvD and famil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .actions import Action, Cancel, Connect, Lookup, Skip
+from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
 from .events import (
     Connected,
     Event,
@@ -95,9 +95,9 @@ def _say(
         case Cancel(reason=reason):
             assert isinstance(entry.target, Connect)
             candidate = entry.target.candidate
-            if reason.startswith("timed out"):
+            if reason.startswith(TIMEOUT):
                 return f"{candidate.pvd.name} x {name(candidate)} {reason}"
-            verb = "held back" if reason == "held back" else "cancelled"
+            verb = HELD_BACK if reason == HELD_BACK else "cancelled"
             return f"{candidate.pvd.name} {verb} {name(candidate)}"
         case Skip():
             return f"{entry.pvd} skips {entry.address}: {entry.reason}"
@@ -140,8 +140,3 @@ def _milliseconds(seconds: float) -> str:
     milliseconds = seconds * 1000
     whole = round(milliseconds)
     return f"{whole}" if abs(milliseconds - whole) < 1e-6 else f"{milliseconds:.1f}"
-
-
-def joined(parts: Iterable[str]) -> str:
-    """Several clauses on one line."""
-    return ", ".join(part for part in parts if part)

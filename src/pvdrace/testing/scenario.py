@@ -112,6 +112,7 @@ class PvdScript:
 
     replies: Mapping[str, Reply]
     fates: Mapping[int, tuple[Fate, ...]]
+    answers: Mapping[int, tuple[str, ...]]
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -122,16 +123,22 @@ def pvd(
     a: float | Reply | None = None,
     v6: Fate | Sequence[Fate] = (),
     v4: Fate | Sequence[Fate] = (),
+    answers: Sequence[str] | None = None,
     cost: str = "unknown",
     **attributes: object,
 ) -> PvdScript:
     """Describe a PvD: ``dns`` for both record types, ``aaaa`` and ``a`` for one; a fate for each address.
 
-    A family without fates gets negative answers. Further keywords are those of `ProvisioningDomain`.
+    A family without fates gets negative answers. ``answers`` are the addresses that this PvD's DNS gives,
+    for split DNS; by default all PvDs hear the same ones (`remotes`). An address that no answer gave, such as
+    a literal, has the first fate of its family. Further keywords are those of `ProvisioningDomain`.
     """
     fates = {6: (v6,) if isinstance(v6, Fate) else tuple(v6), 4: (v4,) if isinstance(v4, Fate) else tuple(v4)}
     replies = {"AAAA": _reply(dns if aaaa is None else aaaa), "A": _reply(dns if a is None else a)}
-    return PvdScript(replies, fates, {"cost": Cost(CostClass(cost)), **attributes})
+    given = {family: remotes(family, len(fates[family])) for family in (6, 4)}
+    if answers is not None:
+        given = {6: tuple(a for a in answers if ":" in a), 4: tuple(a for a in answers if ":" not in a)}
+    return PvdScript(replies, fates, given, {"cost": Cost(CostClass(cost)), **attributes})
 
 
 def _reply(spoken: float | Reply) -> Reply:
@@ -167,27 +174,39 @@ class ScriptedWorld:
     """A `World` that does what the scripts say."""
 
     def __init__(self, scripts: Mapping[str, PvdScript]) -> None:
-        self.scripts = scripts
+        self._answers: dict[tuple[str, str], tuple[float | None, str | None, tuple[str, ...]]] = {}
+        self._fates: dict[tuple[str, str | int], list[tuple[float, str]]] = {}
+        for name, script in scripts.items():
+            for family, kind in ((6, "AAAA"), (4, "A")):
+                reply = script.replies[kind]
+                seconds = None if reply.milliseconds is None else reply.milliseconds / 1000
+                addresses = () if reply.empty else script.answers[family]
+                self._answers[name, kind] = (seconds, reply.error, addresses)
+                fates = [_steps(fate) for fate in script.fates[family]]
+                self._fates[name, family] = fates[0] if fates else []
+                for address, steps in zip(script.answers[family], fates, strict=False):
+                    self._fates[name, address] = steps
 
     def lookup(self, action: Lookup) -> Iterable[tuple[float, Event]]:
         """The reply of the PvD's script."""
-        script = self.scripts[action.pvd.name]
-        reply = script.replies[action.type]
-        if reply.milliseconds is None:
+        seconds, error, addresses = self._answers[action.pvd.name, action.type]
+        if seconds is None:
             return ()
-        seconds = reply.milliseconds / 1000
-        if reply.error is not None:
-            return ((seconds, LookupFailed(action.id, reply.error)),)
-        family = 6 if action.type == "AAAA" else 4
-        count = 0 if reply.empty else len(script.fates[family])
-        return ((seconds, LookupAnswered(action.id, remotes(family, count))),)
+        if error is not None:
+            return ((seconds, LookupFailed(action.id, error)),)
+        return ((seconds, LookupAnswered(action.id, addresses)),)
 
     def connect(self, action: Connect) -> Iterable[tuple[float, Event]]:
-        """The fate that the PvD's script has for this address."""
-        candidate = action.candidate
-        index = remotes(candidate.family, 9).index(candidate.remote)
-        fate = self.scripts[candidate.pvd.name].fates[candidate.family][index]
-        return [(milliseconds / 1000, _event(action.id, what)) for milliseconds, what in fate.steps]
+        """The fate that the PvD's script has for this address, else the first of its family."""
+        pvd, _, remote, _, family = action.candidate
+        steps = self._fates.get((pvd.name, remote))
+        if steps is None:
+            steps = self._fates[pvd.name, family]
+        return [(seconds, _event(action.id, what)) for seconds, what in steps]
+
+
+def _steps(fate: Fate) -> list[tuple[float, str]]:
+    return [(milliseconds / 1000, what) for milliseconds, what in fate.steps]
 
 
 def _event(attempt: int, what: str) -> Event:
