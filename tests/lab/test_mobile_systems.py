@@ -10,18 +10,13 @@ import pytest
 
 import pvdrace
 from lab.conftest import PRIVATE
-from lab.racing import ATTEMPT_DELAY, opened, ordinary, policy, race, reach, sent
+from lab.racing import ATTEMPT_DELAY, PATIENT, opened, ordinary, policy, race, race_and_lose, reach, sent
 from pvdrace.lab import Lab
-from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
 
 NAMES = ("wA", "wB")
-
-# So late a second PvD that only the end of the first one can bring it in.
-PATIENT = Pacing(path_delay=20.0)
-
 
 # ---------------------------------------------------------------------- S60: fully overlapping
 
@@ -136,36 +131,13 @@ async def test_a_lost_link_ends_its_attempts_and_the_other_wins(t2: Lab) -> None
     for _ in range(5):
         t2["wA"].link_up()
         t2["wA"].blackhole()
-        ended, removed, report = await race_and_remove(t2, "wA")
+        delay, report = await race_and_lose(t2, "wA", t2["wA"].remove)
         assert report.winner is not None
         assert report.winner.pvd == "wB"
         assert report.elapsed < PATIENT.path_delay / 4
-        took.append(ended - removed)
+        assert [a.outcome for a in report.attempts] == ["cancelled", "cancelled", "won"]
+        took.append(delay)
     assert statistics.median(took) < 0.1, took
-
-
-async def race_and_remove(lab: Lab, name: str) -> tuple[float, float, pvdrace.RaceReport]:
-    """Race, delete the device in mid-connect; when its attempts ended, and when deletion was asked for."""
-    reports: list[pvdrace.RaceReport] = []
-
-    async def run(connector: pvdrace.Connector) -> None:
-        word, report = await reach(connector, lab)
-        assert word == "wB"
-        reports.append(report)
-
-    async with opened(lab, pacing=PATIENT) as connector:
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(run, connector)
-                await anyio.sleep(ATTEMPT_DELAY + 0.15)
-                before = anyio.current_time()
-                await anyio.to_thread.run_sync(lab[name].remove)
-    (report,) = reports
-    lost = [attempt for attempt in report.attempts if attempt.pvd == name]
-    assert [attempt.outcome for attempt in lost] == ["cancelled", "cancelled"]
-    ends = [report.started + attempt.ended for attempt in lost if attempt.ended is not None]
-    assert min(ends) > before, "it was under way when the link went"
-    return max(ends), before, report
 
 
 async def test_control_the_kernel_does_not_end_an_attempt_on_a_deleted_link(t2: Lab) -> None:
