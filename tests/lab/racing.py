@@ -172,7 +172,7 @@ def ordinary(
         "device": device,
         "eyeballs": eyeballs,
     }
-    env = dict(os.environ)
+    env = {**os.environ, **lab.environment}
     if dns_timeout:
         env["RES_OPTIONS"] = f"timeout:{dns_timeout} attempts:1"
     program = str(Path(__file__).with_name("ordinary.py"))
