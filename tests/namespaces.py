@@ -42,15 +42,24 @@ def run(*commands: str) -> str:
 
 
 def add_link(name: str, prefix: int, metric: int, *, up: bool = True) -> None:
-    """A veth with 10.PREFIX.0.2/24, 2001:db8:PREFIX::2/64, and default routes by .1 and ::1."""
-    run(f"ip link add {name} type veth peer name {name}-far", f"ip link set {name}-far up")
+    """A veth with 10.PREFIX.0.2/24, 2001:db8:PREFIX::2/64, fe80::PREFIX, and default routes by .1 and ::1."""
+    # No address that the kernel makes itself, in its own time: a namespace is at rest as soon as it is made.
+    run(
+        f"ip link add {name} type veth peer name {name}-far",
+        f"ip link set {name} addrgenmode none",
+        f"ip link set {name}-far addrgenmode none",
+        f"ip link set {name}-far up",
+    )
     if not up:
         return
     run(
         f"ip link set {name} up",
-        f"ip link show dev {name}",  # waits for the kernel to see the carrier
+        # To ask for one link makes the kernel finish what the carrier sets off, now instead of within 1 s.
+        f"ip link show dev {name}",
+        f"ip link show dev {name}-far",
         f"ip address add 10.{prefix}.0.2/24 dev {name}",
         f"ip address add 2001:db8:{prefix}::2/64 dev {name} nodad",
+        f"ip address add fe80::{prefix}/64 dev {name} nodad",
         f"ip route add default via 10.{prefix}.0.1 dev {name} metric {metric}",
         f"ip route add default via 2001:db8:{prefix}::1 dev {name} metric {metric}",
     )

@@ -54,14 +54,14 @@ Script = Callable[[Asked], "list[tuple[float, bytes]]"]
 class ScriptedDns:
     """Runs in a thread until closed. ``asked`` lists all questions in the order in which they came."""
 
-    def __init__(self, script: Script, address: str = "127.0.0.1") -> None:
+    def __init__(self, script: Script, address: str = "127.0.0.1", port: int = 0) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.script = script
         self.address = address
         self.udp = socket.socket(family, socket.SOCK_DGRAM)
-        self.udp.bind((address, 0))
+        self.udp.bind((address, port))
         self.port: int = self.udp.getsockname()[1]
-        self.tcp = socket.create_server((address, self.port), family=family)
+        self.tcp = socket.create_server((address, self.port), family=family, dualstack_ipv6=address == "::")
         self.asked: list[Asked] = []
         self.timers: list[threading.Timer] = []
         self.streams: list[socket.socket] = []

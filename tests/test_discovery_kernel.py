@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from namespaces import add_link, network_namespace, run, sysctl
+from pvdrace.discovery.decode import Decoder
 from pvdrace.discovery.implicit import implicit_pvds
-from pvdrace.discovery.kernel import Kernel, drain, open_events
+from pvdrace.discovery.kernel import (
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST_DUMP,
+    NLMSG_DONE,
+    RTM_GETROUTE,
+    Kernel,
+    drain,
+    open_events,
+)
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, PolicyRule
 from pvdrace.model import LocalAddress, Route
 
@@ -23,11 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture
@@ -345,3 +350,62 @@ except PermissionError:
     )
     assert done.stderr == ""
     assert done.stdout == 2 * "['eth0', 'eth0-far', 'lo', 'wlan0', 'wlan0-far'] True False\n"
+
+
+async def test_only_what_is_new_is_taken_apart_again(two_links: None) -> None:
+    kernel = Kernel()
+    try:
+        first = await kernel.dump()
+        assert kernel._decoder.unknown(kernel.read()) == 0
+        run("ip route add 172.16.0.0/12 via 10.1.0.1")
+        raw = kernel.read()
+        assert 0 < kernel._decoder.unknown(raw) < 100
+        second = kernel._decoder.decode(raw)
+        assert set(second.routes) - set(first.routes) == {
+            KernelRoute(socket.if_nametoindex("eth0"), "172.16.0.0/12", "10.1.0.1")
+        }
+        assert second == Decoder().decode(raw)
+    finally:
+        kernel.close()
+
+
+async def test_alternative_names(two_links: None) -> None:
+    run("ip link property add dev eth0 altname enp3s0 altname office")
+    state = await dump()
+    assert state.link_named("enp3s0") is state.link_named("office") is state.link_named("eth0") is not None
+
+
+async def test_ebusy_a_dump_that_was_broken_off_is_not_in_the_way(two_links: None) -> None:
+    run(*(f"ip route add 172.{16 + n // 256}.{n % 256}.0/24 via 10.1.0.1" for n in range(1500)))
+    kernel = Kernel()
+    try:
+        request = struct.pack("=IHHII", 28, RTM_GETROUTE, NLM_F_REQUEST_DUMP, 99, 0) + bytes(12)
+        kernel._requests.send(request)
+        state = await kernel.dump()
+        assert sum(r.destination.startswith("172.") for r in state.routes) == 1500
+    finally:
+        kernel.close()
+
+
+def test_nlm_f_dump_intr_a_dump_that_changed_under_way_is_asked_for_again() -> None:
+    """The kernel's side is played: when it is interrupted cannot be chosen."""
+    kernel = Kernel()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    real, kernel._requests = kernel._requests, ours
+    try:
+        theirs.send(message(1, flags=NLM_F_DUMP_INTR, body=b"old.") + message(1, kind=NLMSG_DONE))
+        theirs.send(message(1, body=b"late"))  # of the first dump, after its end
+        theirs.send(message(2, body=b"new."))
+        theirs.send(message(2, kind=NLMSG_DONE))
+        assert [m[16:] for m in kernel._ask(RTM_GETROUTE, bytes(12))] == [b"new."]
+        assert [struct.unpack_from("=IHHI", theirs.recv(100)) for _ in range(2)] == [
+            (28, RTM_GETROUTE, NLM_F_REQUEST_DUMP, sequence) for sequence in (1, 2)
+        ]
+    finally:
+        for opened in (ours, theirs, real):
+            opened.close()
+        kernel.close()
+
+
+def message(sequence: int, *, kind: int = 24, flags: int = 2, body: bytes = bytes(4)) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 7) + body

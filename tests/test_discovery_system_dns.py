@@ -1,4 +1,4 @@
-"""`pvdrace.discovery.system_dns`: the host's DNS files and systemd-resolved's socket, under a root of ours."""
+"""`pvdrace.discovery.system_dns`: the host's DNS files and resolved's socket, under a root of our own."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ pytestmark = pytest.mark.anyio
 RESOLVED = "run/systemd/resolve/netif/3"
 NETWORKD = "run/systemd/netif/links/3"
 SOCKET = "run/systemd/resolve/io.systemd.Resolve"
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def write(root: Path, files: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from pvdrace.testing.scenario import (
     servfail,
     stalls,
 )
+from replayed import every_scenario_is_replayed as every_scenario_is_replayed
 
 IPV4_ONLY: dict[str, Any] = {
     "addresses": (LocalAddress("10.0.1.2", 24),),

@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 PATIENCE = 10
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root directory with a resolv.conf."""
@@ -153,6 +148,42 @@ async def test_a_changed_resolv_conf_is_seen_by_the_next_refresh(two_links: None
         assert [server.address for server in found["eth0"].resolvers] == ["192.0.2.54"]
         assert found["eth0"].search == ("lan",)
         assert found["eth0"].attachment == 1
+
+
+async def test_a_changed_resolv_conf_makes_it_stale(
+    two_links: None, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no event for it, so it is looked at: once in a while, when somebody asks."""
+    with monitoring(root) as monitor:
+        await monitor.open()
+        assert not monitor.stale()
+        (root / "etc/resolv.conf").write_text("nameserver 192.0.2.54\n")
+        assert not monitor.stale()
+        monkeypatch.setattr("pvdrace.monitor.DNS_INTERVAL", 0)
+        assert monitor.stale()
+        await monitor.refresh()
+        assert not monitor.stale()
+
+
+async def test_watchers_see_what_somebody_elses_refresh_found(two_links: None, root: Path) -> None:
+    with monitoring(root) as monitor:
+        await monitor.open()
+        seen: list[str] = []
+
+        async def watch() -> None:
+            async with aclosing(monitor.changes()) as changes:
+                async for change in changes:
+                    seen.append(str(change))
+                    if len(seen) == 2:
+                        return
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch)
+                await anyio.sleep(0.02)
+                (root / "etc/resolv.conf").write_text("nameserver 192.0.2.54\n")
+                await monitor.refresh()
+        assert seen == ["eth0 changed", "wlan0 changed"]
 
 
 CHANGES = [
@@ -322,6 +353,19 @@ async def test_a_further_source(two_links: None, root: Path) -> None:
                 await noticed.wait()
                 run("ip link set wlan0 down")
     assert seen == ["lte changed: 5g None", "wlan0 changed: unknown link down"]
+
+
+async def test_an_error_of_a_further_source_is_its_own(two_links: None, root: Path) -> None:
+    class Failing(Inventory):
+        async def changes(self) -> AsyncGenerator[None, None]:
+            raise OSError("modem unplugged")
+            yield
+
+    with monitoring(root, sources=[Failing()]) as monitor:
+        await monitor.open()
+        with pytest.raises(OSError, match="modem unplugged"):
+            async for change in monitor.changes():
+                raise AssertionError(change)
 
 
 async def test_no_descriptor_is_left(two_links: None, root: Path) -> None:

@@ -19,6 +19,7 @@ from pvdrace.testing.scenario import (
     silent,
     stalls,
 )
+from replayed import every_scenario_is_replayed as every_scenario_is_replayed
 
 
 def check(race: Scenario, expected: str) -> None:

@@ -25,6 +25,7 @@ from pvdrace.testing.scenario import (
     servfail,
     silent,
 )
+from replayed import every_scenario_is_replayed as every_scenario_is_replayed
 
 
 def check(race: Scenario, expected: str) -> None:

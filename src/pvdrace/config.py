@@ -7,31 +7,40 @@ is left out is read from the kernel, what is empty is meant to be empty.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 import tomllib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from .config_values import (
+    as_address,
+    as_domain,
+    as_interface,
+    as_metric,
+    as_port,
+    as_pref64,
+    as_resolver,
+    as_selector,
+    as_word,
+    kind_of,
+    one_of,
+)
 from .errors import ConfigurationError
-from .model import COST_FLAGS, CostClass, Resolver, parse_literal
-from .policy import Match, Policy, Rule, Selector, first_match
+from .model import COST_FLAGS, CostClass
+from .policy import Match, Policy, Rule, first_match
 from .toml_lines import LineIndex, Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .model import Endpoint
+    from .model import Endpoint, Resolver
 
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
 #: The RFC 6724 policy tables that can be named in ``address_table``.
-ADDRESS_TABLES = ("rfc6724", "rfc6724-update", "glibc")
-#: The lengths that RFC 6052 s2.2 gives to a NAT64 prefix.
-PREF64_LENGTHS = (32, 40, 48, 56, 64, 96)
+ADDRESS_TABLES = ("rfc6724", "rfc6724-ipv4-first", "rfc6724-update", "glibc")
 
-_MAX_METRIC = 2**32 - 1
 T = TypeVar("T")
 
 
@@ -113,7 +122,7 @@ class _Parser:
         pvds = tuple(self._pvd(table, path) for table, path in self._tables(document, "pvd"))
         self._check_unique([pvd.name for pvd in pvds], lambda n: ("pvd", n, "name"))
         rules = tuple(self._rule(table, path) for table, path in self._tables(document, "rule"))
-        discover = self._optional(document, (), "discover", self._list_of(_one_of(DISCOVERY_SOURCES)))
+        discover = self._optional(document, (), "discover", self._list_of(one_of(DISCOVERY_SOURCES)))
         if discover is None:
             return Configuration(pvds=pvds, rules=rules)
         self._check_unique(discover, lambda n: ("discover", n))
@@ -130,22 +139,22 @@ class _Parser:
         def read_list(key: str, convert: Callable[[Any], T]) -> tuple[T, ...] | None:
             return self._optional(table, path, key, self._list_of(convert))
 
-        flags = read_list("cost_flags", _one_of(sorted(COST_FLAGS)))
-        cost = read("cost", _one_of([kind.value for kind in CostClass]))
+        flags = read_list("cost_flags", one_of(sorted(COST_FLAGS)))
+        cost = read("cost", one_of([kind.value for kind in CostClass]))
         return PvdConfig(
-            name=read("name", _word) or "",
-            interface=read("interface", _interface),
-            addresses=read_list("addresses", _address),
-            resolvers=read_list("resolvers", _resolver),
-            zones=read_list("zones", _domain),
-            search=read_list("search", _domain),
-            type=read("type", _word),
+            name=read("name", as_word) or "",
+            interface=read("interface", as_interface),
+            addresses=read_list("addresses", as_address),
+            resolvers=read_list("resolvers", as_resolver),
+            zones=read_list("zones", as_domain),
+            search=read_list("search", as_domain),
+            type=read("type", as_word),
             cost=None if cost is None else CostClass(cost),
             cost_flags=None if flags is None else frozenset(flags),
-            groups=read_list("groups", _word),
-            pref64=read_list("pref64", _pref64),
-            address_table=read("address_table", _one_of(ADDRESS_TABLES)),
-            metric=read("metric", _metric),
+            groups=read_list("groups", as_word),
+            pref64=read_list("pref64", as_pref64),
+            address_table=read("address_table", one_of(ADDRESS_TABLES)),
+            metric=read("metric", as_metric),
         )
 
     def _rule(self, table: dict[str, Any], path: Path) -> Rule:
@@ -155,7 +164,7 @@ class _Parser:
             self._fail(path, f"a rule needs one of {', '.join(preferences)}")
         match = self._match(table.get("match", {}), (*path, "match"))
         selectors = {
-            key: self._optional(table, path, key, self._list_of(_selector)) or () for key in preferences
+            key: self._optional(table, path, key, self._list_of(as_selector)) or () for key in preferences
         }
         try:
             return Rule(match, Policy(**selectors))
@@ -164,11 +173,11 @@ class _Parser:
 
     def _match(self, table: object, path: Path) -> Match:
         if not isinstance(table, dict):
-            self._fail(path, f"a table {{ host, port, subnet }} is wanted, not {_kind(table)}")
+            self._fail(path, f"a table {{ host, port, subnet }} is wanted, not {kind_of(table)}")
         self._check_keys(table, path, ("host", "port", "subnet"))
-        host = self._optional(table, path, "host", self._list_of(_word)) or ()
-        port = self._optional(table, path, "port", self._list_of(_port)) or ()
-        subnet = self._optional(table, path, "subnet", self._list_of(_word)) or ()
+        host = self._optional(table, path, "host", self._list_of(as_word)) or ()
+        port = self._optional(table, path, "port", self._list_of(as_port)) or ()
+        subnet = self._optional(table, path, "subnet", self._list_of(as_word)) or ()
         # One element at a time first, so that an error has the element's own line.
         for n, name in enumerate(host):
             self._attempt((*path, "host", n), partial(Match, host=(name,)))
@@ -181,10 +190,10 @@ class _Parser:
     def _tables(self, document: dict[str, Any], key: str) -> Iterable[tuple[dict[str, Any], Path]]:
         tables = document.get(key, [])
         if not isinstance(tables, list):
-            self._fail((key,), f"tables are wanted, each under [[{key}]], not {_kind(tables)}")
+            self._fail((key,), f"tables are wanted, each under [[{key}]], not {kind_of(tables)}")
         for n, table in enumerate(tables):
             if not isinstance(table, dict):
-                self._fail((key, n), f"a table is wanted, not {_kind(table)}")
+                self._fail((key, n), f"a table is wanted, not {kind_of(table)}")
             yield table, (key, n)
 
     def _optional(
@@ -198,7 +207,7 @@ class _Parser:
     def _list_of(self, convert: Callable[[Any], T]) -> Callable[[Any, Path], tuple[T, ...]]:
         def read(values: object, path: Path) -> tuple[T, ...]:
             if not isinstance(values, list):
-                self._fail(path, f"a list is wanted, not {_kind(values)}")
+                self._fail(path, f"a list is wanted, not {kind_of(values)}")
             element = self._single(convert)
             return tuple(element(value, (*path, n)) for n, value in enumerate(values))
 
@@ -229,131 +238,3 @@ class _Parser:
         line = self._lines.line_of(*path)
         where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
         raise ConfigurationError(f"{self._filename}:{line}: {where}: {message}")
-
-
-# Converters: a value as TOML gives it in, our value out, ValueError with a text for people.
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"a string is wanted, not {_kind(value)}")
-    return value
-
-
-def _word(value: object) -> str:
-    text = _text(value)
-    if not text.strip():
-        raise ValueError("must not be empty")
-    if text != text.strip() or not text.isprintable():
-        raise ValueError(f"{text!r} has white space around it or unprintable characters in it")
-    return text
-
-
-def _interface(value: object) -> str:
-    text = _word(value)
-    if "/" in text or " " in text or text in (".", ".."):
-        raise ValueError(f"{text!r} cannot be the name of a network interface")
-    return text
-
-
-def _one_of(words: Iterable[str]) -> Callable[[object], str]:
-    known = tuple(words)
-
-    def convert(value: object) -> str:
-        text = _text(value)
-        if text not in known:
-            raise ValueError(f"{text!r} is not one of {', '.join(known)}")
-        return text
-
-    return convert
-
-
-def _address(value: object) -> str:
-    text = _text(value)
-    literal = parse_literal(text)
-    if literal is None or text.startswith("["):
-        hint = "; an address stands alone, without prefix length" if "/" in text else ""
-        raise ValueError(f"{text!r} is not an IP address{hint}")
-    if literal.zone is not None:
-        raise ValueError(f"{text!r}: leave the zone out, the interface of the PvD is the zone")
-    return literal.address
-
-
-def _resolver(value: object) -> Resolver:
-    text = _text(value)
-    address, port = text, "53"
-    if match := re.fullmatch(r"\[([^][]*)\](?::(.*))?", text):
-        address, port = match[1], match[2] if match[2] is not None else port
-    elif text.count(":") == 1:
-        address, _, port = text.partition(":")
-    try:
-        canonical = _address(address)
-    except ValueError as error:
-        if "zone" in str(error):
-            raise
-        raise ValueError(
-            f"{text!r} is not a resolver such as 192.0.2.1, 2001:db8::1, 192.0.2.1:5353 or [2001:db8::1]:5353"
-        ) from None
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r}: {port!r} is not a port from 1 to 65535")
-    return Resolver(canonical, int(port))
-
-
-def _domain(value: object) -> str:
-    """A domain name, lower case and without the final dot; ``.`` is the root."""
-    text = _text(value)
-    if text == ".":
-        return text
-    name = text.lower().removesuffix(".")
-    try:
-        wire = name.encode("ascii") if name.isascii() else name.encode("idna")
-    except UnicodeError:
-        raise ValueError(f"{text!r} is not a domain name") from None
-    labels = wire.split(b".")
-    if len(wire) > 253 or any(not re.fullmatch(rb"[A-Za-z0-9_-]{1,63}", label) for label in labels):
-        raise ValueError(f"{text!r} is not a domain name")
-    return wire.decode("ascii")
-
-
-def _pref64(value: object) -> str:
-    text = _text(value)
-    try:
-        prefix = ipaddress.IPv6Network(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an IPv6 prefix") from None
-    if prefix.prefixlen not in PREF64_LENGTHS:
-        lengths = ", ".join(map(str, PREF64_LENGTHS))
-        raise ValueError(f"{text!r}: a NAT64 prefix has a length of {lengths} (RFC 6052 s2.2)")
-    if prefix.network_address.packed[8]:
-        raise ValueError(f"{text!r}: bits 64 to 71 of a NAT64 prefix are zero (RFC 6052 s2.2)")
-    return str(prefix)
-
-
-def _metric(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"a whole number is wanted, not {_kind(value)}")
-    if not 0 <= value <= _MAX_METRIC:
-        raise ValueError(f"{value} is not between 0 and {_MAX_METRIC}")
-    return value
-
-
-def _port(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"a port number is wanted, not {_kind(value)}")
-    return value
-
-
-def _selector(value: object) -> Selector:
-    return Selector.parse(_text(value))
-
-
-def _kind(value: object) -> str:
-    kinds = {
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        list: "a list",
-        dict: "a table",
-    }
-    return kinds.get(type(value), "a date or time")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING, Any
 
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,11 +21,18 @@ class Connection(ByteStream):
     within: ``connection.extra(TLSAttribute.peer_certificate)``. Also an asynchronous context manager.
     """
 
-    __slots__ = ("report", "stream")
+    __slots__ = ("_release", "report", "stream")
 
-    def __init__(self, stream: ByteStream, report: RaceReport) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        report: RaceReport,
+        release: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        """``release`` takes the socket over in the end, where a plain close could send a stray packet."""
         self.stream = stream
         self.report = report
+        self._release = release
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Receive at most ``max_bytes`` bytes; raises `anyio.EndOfStream` at the end."""
@@ -39,7 +48,15 @@ class Connection(ByteStream):
 
     async def aclose(self) -> None:
         """Close the connection."""
-        await self.stream.aclose()
+        release, self._release = self._release, None
+        if release is None:
+            await self.stream.aclose()
+            return
+        spare = socket.socket(fileno=os.dup(self.stream.extra(SocketAttribute.raw_socket).fileno()))
+        try:
+            await self.stream.aclose()
+        finally:
+            release(spare)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

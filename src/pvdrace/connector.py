@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
+import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import anyio
 
 from . import membership
 from .config import Configuration, parse
@@ -18,13 +22,13 @@ from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
 from .model import Endpoint, PvdSet, is_loopback, parse_literal
 from .monitor import Monitor
+from .net.lingering import Lingering
 from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
@@ -48,6 +52,7 @@ T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 RANKINGS_KEPT = 1024
+FORBIDDING = ("prohibit", "require", "zone")
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
@@ -80,6 +85,7 @@ class Connector:
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self.configuration)
+        self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._rankings: dict[tuple[str, int, Policy | None], Ranking] = {}
         self._ranked_snapshot: PvdSet | None = None
@@ -91,10 +97,17 @@ class Connector:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._lingering.settle()
         self.close()
 
     def close(self) -> None:
-        """Give back what the connector holds: the netlink socket and the caches."""
+        """Give back what the connector holds: the netlink socket and the caches.
+
+        Leaving the context manager does it too, and first waits until the losers of races under a
+        prohibition have gone quietly: `pvdrace.net.lingering.PATIENCE` seconds at most.
+        """
+        self._lingering.close()
         self._monitor.close()
         self._opened = False
 
@@ -143,14 +156,17 @@ class Connector:
         level, check = readiness(ready, context)
         if context is None and check is None:
             sock, report = await self.connect(host, port, policy=policy, timeout=timeout)
-            return Connection(await wrap(sock), report)
+            return self._connection(await wrap(sock), report)
         stage = StreamStage(context, server_hostname or host.split("%")[0] if context else None, check)
         hold = level == "tcp"
         driven, report = await self._race(
             host, port, policy, timeout, stage=stage, discard=discard, hold=hold, ready=level
         )
         assert driven.product is not None
-        return Connection(driven.product, report)
+        return self._connection(driven.product, report)
+
+    def _connection(self, stream: ByteStream, report: RaceReport) -> Connection:
+        return Connection(stream, report, self._lingering.release if forbids(report.ranking) else None)
 
     async def connect(
         self, host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
@@ -211,8 +227,12 @@ class Connector:
         changes = (
             None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
         )
+        self._lingering.sweep()
+        release = self._lingering.release if forbids(ranking) else socket.socket.close
         try:
-            driven = await drive(race, self.resolver, changes=changes, stage=stage, discard=discard)
+            driven = await drive(
+                race, self.resolver, changes=changes, stage=stage, discard=discard, release=release
+            )
         finally:
             report = RaceReport.of(race, ready)
             self._tell(report)
@@ -345,6 +365,11 @@ def readiness(ready: Readiness, context: ssl.SSLContext | None) -> tuple[str, Re
     if not callable(ready):
         raise ValueError(f"ready must be 'tcp', 'tls' or an asynchronous function, not {ready!r}")
     return getattr(ready, "__name__", type(ready).__name__), ready
+
+
+def forbids(ranking: Ranking) -> bool:
+    """Whether policy keeps traffic off some PvD, so that not even the kernel may send a packet into it."""
+    return any(r.excluded is not None and r.excluded.rule in FORBIDDING for r in ranking.excluded)
 
 
 def failure(report: RaceReport) -> NoUsablePvd | ResolutionFailed | ConnectFailed:

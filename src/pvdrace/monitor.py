@@ -6,6 +6,9 @@ There is no background task: a connection looks (`Monitor.stale`) and refreshes 
 from __future__ import annotations
 
 import contextlib
+import math
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,7 +20,6 @@ from .discovery.merge import merge
 from .discovery.system_dns import DnsFiles
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from .config import Configuration
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
 DEBOUNCE = 0.05
+#: Seconds between two looks at the DNS files, which make no event. Nobody looks while nobody asks.
+DNS_INTERVAL = 1.0
 
 
 class Monitor:
@@ -45,8 +49,9 @@ class Monitor:
         self._kernel: Kernel | None = None
         self._snapshot: PvdSet | None = None
         self._dirty = False
-        self._watchers: set[socket.socket] = set()
+        self._dns_looked = -math.inf
         self._refreshing: anyio.Lock | None = None
+        self._moved: anyio.Event | None = None
 
     async def open(self) -> PvdSet:
         """Listen, and take the first snapshot. Raises OSError where the kernel refuses."""
@@ -71,9 +76,18 @@ class Monitor:
         return -1 if self._kernel is None else self._kernel.fileno()
 
     def stale(self) -> bool:
-        """Whether something has changed since the last refresh. Never waits; costs one system call."""
-        if self._kernel is not None and self._kernel.changed():
+        """Whether something has changed since the last refresh. Never waits.
+
+        One system call; once in `DNS_INTERVAL` a few more, for the DNS files.
+        """
+        if self._kernel is None:
+            return False
+        if self._kernel.changed():
             self._dirty = True
+        now = time.monotonic()
+        if now - self._dns_looked >= DNS_INTERVAL:
+            self._dns_looked = now
+            self._dirty = self._dirty or self._dns.changed()
         return self._dirty
 
     async def refresh(self) -> PvdSet:
@@ -96,8 +110,11 @@ class Monitor:
             except BaseException:
                 self._dirty = True
                 raise
-            self._snapshot = merge(self._configuration, state, dns, others, self._snapshot)
-            return self._snapshot
+            newest = merge(self._configuration, state, dns, others, self._snapshot)
+            if newest is not self._snapshot:
+                self._snapshot = newest
+                self._wake()
+            return newest
 
     async def changes(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs from now on, until the monitor is closed.
@@ -107,19 +124,25 @@ class Monitor:
         """
         seen = self.snapshot
         events = open_events()
-        self._watchers.add(events)
         try:
-            while await self._changed(events):
-                await anyio.sleep(DEBOUNCE)
-                if self._kernel is None:
-                    return
-                drain(events)
-                newest = await self.refresh()
-                for change in diff(seen, newest):
+            while self._kernel is not None:
+                moved = self._moved = self._moved or anyio.Event()
+                if seen is self.snapshot:
+                    others = (partial(_next_of, source) for source in self._sources)
+                    await _first_of([partial(anyio.wait_readable, events), moved.wait, *others])
+                    if not moved.is_set():
+                        await anyio.sleep(DEBOUNCE)
+                        drain(events)
+                        try:
+                            await self.refresh()
+                        except RuntimeError:
+                            if self._kernel is not None:
+                                raise
+                            return  # closed meanwhile
+                old, seen = seen, self.snapshot
+                for change in diff(old, seen):
                     yield change
-                seen = newest
         finally:
-            self._watchers.discard(events)
             events.close()
 
     def close(self) -> None:
@@ -127,46 +150,33 @@ class Monitor:
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
             kernel.close()
-        for events in self._watchers:
-            with contextlib.suppress(RuntimeError):  # no loop runs any more, so nobody waits
-                anyio.notify_closing(events)
-        self._watchers.clear()
+        self._wake()
 
-    async def _changed(self, events: socket.socket) -> bool:
-        """Wait for the kernel or a source; False when the monitor is closed, or was meanwhile."""
-        if self._kernel is None:
-            return False
-        if self._sources:
-            waits = [_next_of(source) for source in self._sources]
-            await _first_of([lambda: _readable(events), *waits])
-        else:
-            await _readable(events)
-        return self._kernel is not None
+    def _wake(self) -> None:
+        """Tell those in `changes` to look."""
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set()
 
 
-async def _readable(events: socket.socket) -> None:
+async def _next_of(source: Source) -> None:
+    async with contextlib.aclosing(source.changes()) as changes:
+        async for _ in changes:
+            return
+    await anyio.sleep_forever()  # this source has no more to say
+
+
+async def _first_of(waits: Iterable[Callable[[], Awaitable[object]]]) -> None:
     try:
-        await anyio.wait_readable(events)
-    except anyio.ClosedResourceError:
-        return  # `close` has said so
+        async with anyio.create_task_group() as tasks:
 
+            async def run(wait: Callable[[], Awaitable[object]]) -> None:
+                await wait()
+                tasks.cancel_scope.cancel()
 
-def _next_of(source: Source) -> Callable[[], Awaitable[None]]:
-    async def wait() -> None:
-        async with contextlib.aclosing(source.changes()) as changes:
-            async for _ in changes:
-                return
-        await anyio.sleep_forever()  # this source has no more to say
-
-    return wait
-
-
-async def _first_of(waits: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    async with anyio.create_task_group() as tasks:
-
-        async def run(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            tasks.cancel_scope.cancel()
-
-        for wait in waits:
-            tasks.start_soon(run, wait)
+            for wait in waits:
+                tasks.start_soon(run, wait)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None

@@ -10,7 +10,7 @@ import click
 from .._version import __version__
 from .connect import connect
 from .demo import demo
-from .exits import USAGE, guarded
+from .exits import guarded
 from .lab import lab
 from .list import list_
 from .options import config_option
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 class Program(click.Group):
     """A group whose commands return exit codes and whose errors are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's; guarded here too, where click has not yet dealt with Ctrl-C in its own way."""
+        return guarded(lambda: super(Program, self).invoke(ctx))
 
     def run(self) -> int:
         """Run with the arguments of the process; the exit code."""
@@ -45,27 +49,20 @@ class Program(click.Group):
 
 @click.group(
     cls=Program,
-    invoke_without_command=True,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="pvdrace", message="%(prog)s %(version)s")
 @config_option
-@click.pass_context
-def app(context: click.Context) -> int | None:
-    """Happy eyeballs across provisioning domains: the first working path wins, and says why.
+def app() -> None:
+    """Happy eyeballs across provisioning domains (PvDs): the first working path wins, and says why.
 
-    \b
     A SELECTOR names PvDs: pvd:NAME, interface:NAME, type:WORD, group:WORD, cost:WORD, family:ipv4,
     reachability:WORD; a * stands for any text.
 
-    \b
     Exit codes: 0 ok, 2 usage or configuration, 3 no usable PvD, 4 all attempts failed,
     5 nothing but captive portals, 1 anything else.
     """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        return USAGE
-    return None
 
 
 for command in (list_, resolve, connect, lab, demo):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..telemetry.terminal import LiveRace
 
 
-@click.command()
+@click.command(short_help="Race to HOST and PORT once, print the timeline.")
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--tls", is_flag=True, help="A winner must have done TLS with a certificate that verifies.")

@@ -2,13 +2,12 @@
 
 ==== ===========================================================
 0    it worked
-1    something else is in the way (the lab, the kernel)
+1    something else is in the way (the lab, the kernel, a closed pipe)
 2    usage or configuration
 3    no usable PvD
 4    all attempts failed
 5    nothing but captive portals
 130  interrupted
-141  nobody reads what we print
 ==== ===========================================================
 """
 
@@ -33,7 +32,6 @@ NO_PVD = 3
 FAILED = 4
 PORTALS = 5
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 def guarded(work: Callable[[], object]) -> int:
@@ -44,6 +42,9 @@ def guarded(work: Callable[[], object]) -> int:
         return code if isinstance(code, int) else OK
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except _NoArguments as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return USAGE
     except click.ClickException as error:
         return complain(_usage(error), USAGE)
     except PvdRaceError as error:
@@ -51,9 +52,13 @@ def guarded(work: Callable[[], object]) -> int:
     except BrokenPipeError:
         # What is still in the buffer has no reader either; let the interpreter's last flush go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return OTHER
     except OSError as error:
         return complain(str(error), OTHER)
+
+
+#: A group without a command; click has it from 8.2 on, and shows help with code 0 before that.
+_NoArguments: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def complain(message: str, code: int) -> int:

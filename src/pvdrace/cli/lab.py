@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +33,9 @@ def list_() -> None:
         click.echo(f"{name:<{width}}  {scenario.description}")
 
 
-@lab.command(context_settings={"allow_interspersed_args": False})
+@lab.command(
+    short_help="Run COMMAND on the host of SCENARIO.", context_settings={"allow_interspersed_args": False}
+)
 @click.argument("scenario")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(scenario: str, command: tuple[str, ...]) -> int:
@@ -83,4 +86,6 @@ def _check(scenario: str) -> None:
     from ..lab.scenarios import SCENARIOS
 
     if scenario not in SCENARIOS:
-        raise click.UsageError(f"no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+        near = get_close_matches(scenario, SCENARIOS, 1)
+        hint = f"did you mean {near[0]}?" if near else "'pvdrace lab list' shows them all"
+        raise click.UsageError(f"no scenario {scenario!r}; {hint}")

@@ -25,9 +25,9 @@ WIDE_ENOUGH = 130
 def list_(as_json: bool, watch: bool) -> int:
     """The PvDs of this host and what is known of each.
 
-    \b
-    With --watch --json: one object a line; "change" is present, added, withdrawn or changed.
     Nothing is sent: all of it is read from the configuration and the kernel.
+
+    With --watch and --json: one object a line, in which "change" is present, added, withdrawn or changed.
     """
     import anyio
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,7 +77,15 @@ def policy_from(require: Any, prefer: Any, avoid: Any, prohibit: Any) -> Policy 
 def timeout_option(text: str, default: float | None = None) -> Callable[[Command], Command]:
     """``--timeout SECONDS``."""
     kind = click.FloatRange(min=0, min_open=True)
-    return click.option("--timeout", metavar="SECONDS", type=kind, default=default, help=text)
+    return click.option(
+        "--timeout", metavar="SECONDS", type=kind, callback=_check_finite, default=default, help=text
+    )
+
+
+def _check_finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds", context, parameter)
+    return value
 
 
 def _check_selectors(

@@ -103,9 +103,9 @@ async def _ask(resolver: PvdResolver, ranked: Ranked, name: str, question: Quest
     try:
         question.answer = await resolver.lookup(ranked.pvd, name, question.type)
         question.server = question.answer.server
-    except DnsFailure as error:
+    except (DnsFailure, OSError, ValueError) as error:
         question.error = str(error)
-        question.server = error.server
+        question.server = getattr(error, "server", None)
     question.elapsed = time.monotonic() - started
 
 

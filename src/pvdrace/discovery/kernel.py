@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from .decode import RawDump, decode
+from .decode import Decoder, RawDump, split, trim
 
 if TYPE_CHECKING:
     from .state import KernelState
@@ -30,15 +30,13 @@ RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, RTM_GETNETCONF = 18, 22, 26
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST_DUMP, NLM_F_DUMP_INTR = 0x301, 0x10
 _HEADER = struct.Struct("=IHHII")
-#: IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS: half of a link's bytes are counters that nobody asks for.
-_SKIP_STATISTICS = struct.pack("=HHI", 8, 29, 1 << 3)
 _RECEIVE = 1 << 16
 _CODEC = "pyroute2.netlink.rtnl.marshal"
 #: A dump that other changes keep interrupting is taken as it is after so many attempts: the event that
 #: interrupted it makes the next refresh.
 _ATTEMPTS = 5
-#: Bytes of a dump that are taken apart in the loop's own thread (below 3 ms on a slow machine).
-_INLINE_BYTES = 32_768
+#: Bytes that are taken apart in the loop's own thread, below 3 ms; what is more goes to a worker thread.
+_INLINE_BYTES = 4096
 
 
 class Kernel:
@@ -52,6 +50,7 @@ class Kernel:
             self._requests.close()
             raise
         self._sequence = 0
+        self._decoder = Decoder()
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when something has changed; -1 when closed."""
@@ -65,17 +64,15 @@ class Kernel:
         """Read everything anew. Raises OSError where the kernel refuses."""
         raw = self.read()
         await import_codec()
-        if raw.size <= _INLINE_BYTES:
-            return decode(raw)
-        return await anyio.to_thread.run_sync(decode, raw)
+        if self._decoder.unknown(raw) <= _INLINE_BYTES:
+            return self._decoder.decode(raw)
+        return await anyio.to_thread.run_sync(self._decoder.decode, raw)
 
     def read(self) -> RawDump:
         """The undecoded dump."""
         return RawDump(
-            links=self._ask(
-                RTM_GETLINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + _SKIP_STATISTICS
-            ),
-            addresses=self._ask(RTM_GETADDR, bytes(8)),
+            links=tuple(trim(link, "link") for link in self._ask(RTM_GETLINK, bytes(16))),
+            addresses=tuple(trim(address, "address") for address in self._ask(RTM_GETADDR, bytes(8))),
             routes=self._ask(RTM_GETROUTE, bytes(12)),
             rules=self._ask(RTM_GETRULE, bytes(12)),
             netconf=self._ask(RTM_GETNETCONF, struct.pack("=B3x", socket.AF_INET)),
@@ -86,52 +83,45 @@ class Kernel:
         self._requests.close()
         self._events.close()
 
-    def _ask(self, kind: int, body: bytes) -> bytes:
-        for attempt in range(1, _ATTEMPTS + 1):
+    def _ask(self, kind: int, body: bytes) -> tuple[bytes, ...]:
+        """One dump, asked for again when the state changed under it (NLM_F_DUMP_INTR)."""
+        for left in reversed(range(_ATTEMPTS)):
             self._sequence += 1
-            message = (
-                _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST_DUMP, self._sequence, 0) + body
-            )
+            header = _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST_DUMP, self._sequence, 0)
             try:
-                self._requests.send(message)
-                answer, interrupted = self._receive()
+                self._requests.send(header + body)
+                messages, interrupted = self._receive()
             except OSError as error:
-                # ENOBUFS: the answer did not fit. EBUSY: the rest of an earlier dump is still to come.
-                if error.errno not in (errno.ENOBUFS, errno.EBUSY) or attempt == _ATTEMPTS:
+                # EBUSY: the rest of an earlier dump is in the way. ENOBUFS: there was no room for this one.
+                if error.errno not in (errno.EBUSY, errno.ENOBUFS) or not left:
                     raise
-                self._requests.close()
-                self._requests = _netlink_socket()
+                drain(self._requests)
                 continue
-            if not interrupted or attempt == _ATTEMPTS:
-                return answer
-        raise AssertionError("unreachable")  # pragma: no cover
+            if not interrupted:
+                break
+        return messages
 
-    def _receive(self) -> tuple[bytes, bool]:
+    def _receive(self) -> tuple[tuple[bytes, ...], bool]:
         """The messages of one dump without its end mark, and whether the state changed under it."""
-        parts: list[bytes] = []
+        messages: list[bytes] = []
         interrupted = False
         while True:
-            data = self._requests.recv(_RECEIVE)
-            at = 0
-            while at + _HEADER.size <= len(data):
-                length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
-                end = at + max(length, _HEADER.size)
-                if sequence == self._sequence:
-                    interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
-                    if kind in (NLMSG_ERROR, NLMSG_DONE):
-                        (status,) = struct.unpack_from("=i", data, at + _HEADER.size)
-                        if status < 0:
-                            raise OSError(-status, os.strerror(-status))
-                        return b"".join(parts), interrupted
-                    parts.append(data[at:end])
-                at = (end + 3) & ~3
+            for kind, flags, sequence, message in split(self._requests.recv(_RECEIVE)):
+                if sequence != self._sequence:
+                    continue  # of an earlier dump that was broken off
+                interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
+                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                    (status,) = struct.unpack_from("=i", message, _HEADER.size)
+                    if status < 0:
+                        raise OSError(-status, os.strerror(-status))
+                    return tuple(messages), interrupted
+                messages.append(message)
 
 
 def open_events() -> socket.socket:
     """A netlink socket that is told of every change of links, addresses, routes and rules."""
     events = _netlink_socket()
     try:
-        events.setblocking(False)
         for group in GROUPS:
             events.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
     except BaseException:
@@ -166,7 +156,7 @@ def _netlink_socket() -> socket.socket:
     with contextlib.ExitStack() as on_error:
         on_error.callback(opened.close)
         opened.bind((0, 0))
-        # The kernel answers while it is being asked; this only bounds a surprise.
-        opened.settimeout(1.0)
+        # The kernel answers while it is being asked: there is nothing to wait for.
+        opened.setblocking(False)
         on_error.pop_all()
     return opened

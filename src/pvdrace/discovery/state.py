@@ -25,6 +25,7 @@ class Link:
     carrier: bool = True
     loopback: bool = False
     master: int | None = None
+    other_names: tuple[str, ...] = ()
     kind: str | None = None
     vrf_table: int | None = None
 
@@ -60,7 +61,7 @@ class Address:
 class KernelRoute:
     """A unicast route out of a device (one for each next hop of a multipath route). Lower metrics win.
 
-    ``local`` marks what is delivered to the host itself; only the loopback's are kept.
+    ``local`` marks what is delivered to the host itself.
     """
 
     index: int
@@ -116,7 +117,7 @@ class KernelState:
     rp_filter: tuple[tuple[int, int], ...] = ()
 
     def link_named(self, name: str) -> Link | None:
-        """The link of that name, or None."""
+        """The link that has that name, or that alternative name; or None."""
         return self._links_by_name.get(name)
 
     def link_of_address(self, address: str) -> Link | None:
@@ -152,4 +153,5 @@ class KernelState:
 
     @cached_property
     def _links_by_name(self) -> dict[str, Link]:
-        return {link.name: link for link in self.links}
+        others = {name: link for link in self.links for name in link.other_names}
+        return others | {link.name: link for link in self.links}

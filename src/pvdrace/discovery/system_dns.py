@@ -48,6 +48,10 @@ class DnsFiles:
             self._seen = seen
         return self._dns
 
+    def changed(self) -> bool:
+        """Whether a file has changed since `read`; a few stat calls."""
+        return self._signature() != self._seen
+
     def _signature(self) -> object:
         """Changes whenever a file does; systemd replaces its files, which shows in the directory."""
         names = (RESOLV_CONF, UPLINK_RESOLV_CONF, RESOLVED_LINKS, NETWORKD_LINKS, RESOLVED_SOCKET)

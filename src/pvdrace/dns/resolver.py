@@ -62,12 +62,21 @@ class PvdResolver:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
         return self._cache.get(pvd, name, type, self._clock())
 
-    async def lookup(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer:
+    async def lookup(
+        self,
+        pvd: ProvisioningDomain,
+        name: str,
+        type: str,
+        *,
+        release: Callable[[socket.socket], None] = socket.socket.close,
+    ) -> Answer:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
         are started together leave together (RFC 8305 s3). Cancelling it closes all that it holds.
-        A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name.
+        A negative answer is an `Answer`. ``release`` closes the sockets of questions that were not answered,
+        at once or after a late answer (see `pvdrace.net.lingering`). Raises `DnsFailure` when there is none,
+        or the name is no name.
         """
         if type not in TYPES:
             raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
@@ -77,7 +86,7 @@ class PvdResolver:
         names = search_names(pvd, name, self._ndots)
         exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
-            outcome = await _Performer(pvd, exchange, self._clock).run()
+            outcome = await _Performer(pvd, exchange, self._clock, release).run()
         except InvalidName as error:
             raise DnsFailure(str(error)) from None
         if isinstance(outcome, DnsFailure):
@@ -94,7 +103,7 @@ class PvdResolver:
 class _Conversation:
     """The socket of one question: a datagram, or a stream of length-prefixed messages (RFC 1035 s4.2.2)."""
 
-    __slots__ = ("query", "received", "send", "sock", "unsent", "watched")
+    __slots__ = ("answered", "query", "received", "send", "sock", "unsent", "watched")
 
     def __init__(self, send: Send, query: Query, sock: socket.socket) -> None:
         self.send = send
@@ -103,14 +112,22 @@ class _Conversation:
         self.unsent = b""
         self.received = b""
         self.watched = False
+        self.answered = False
 
 
 class _Performer:
     """Carries out one exchange. All sockets live in ``open``; one ``finally`` closes what is left."""
 
-    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "wire")
+    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "release", "wire")
 
-    def __init__(self, pvd: ProvisioningDomain, exchange: Exchange, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pvd: ProvisioningDomain,
+        exchange: Exchange,
+        clock: Callable[[], float],
+        release: Callable[[socket.socket], None],
+    ) -> None:
+        self.release = release
         self.pvd = pvd
         self.exchange = exchange
         self.clock = clock
@@ -125,8 +142,8 @@ class _Performer:
                 await self.wait()
             return self.exchange.outcome
         finally:
-            for conversation in self.open.values():
-                conversation.sock.close()
+            for send in [conversation.send for conversation in self.open.values()]:
+                self.close(send)
             if self.epoll is not None:
                 self.epoll.close()
 
@@ -194,8 +211,13 @@ class _Performer:
     def close(self, send: Send) -> None:
         for fd, conversation in self.open.items():
             if conversation.send is send:
-                conversation.sock.close()  # which takes it out of the epoll set
                 del self.open[fd]
+                if conversation.watched and self.epoll is not None:
+                    self.epoll.unregister(fd)
+                if conversation.answered:
+                    conversation.sock.close()
+                else:
+                    self.release(conversation.sock)
                 return
 
     def watch(self) -> None:
@@ -221,6 +243,7 @@ class _Performer:
             return
         if data is None:
             return
+        conversation.answered = True
         now = self.clock()
         try:
             reply = self.wire.parse_reply(conversation.query, data, exact_case=not send.tcp)

@@ -52,8 +52,10 @@ class Lookups(Protocol):
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """The answer, if it is known; no I/O."""
 
-    async def lookup(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer:
-        """Ask inside the PvD. Raises an exception whose ``str`` is one line."""
+    async def lookup(
+        self, pvd: ProvisioningDomain, name: str, type: str, *, release: Callable[[socket.socket], None]
+    ) -> Answer:
+        """Ask inside the PvD; sockets that are done with go to ``release``. Raises `DnsFailure`."""
 
 
 class Changes(Protocol):
@@ -88,13 +90,16 @@ async def drive(
     changes: Changes | None = None,
     stage: Stage[T] | None = None,
     discard: Callable[[T], Awaitable[None]] | None = None,
+    release: Callable[[socket.socket], None] = socket.socket.close,
     clock: Callable[[], float] = anyio.current_time,
 ) -> Driven[T]:
     """Run a race to its end on real sockets. ``race.outcome`` says how it ended.
 
-    ``discard`` closes the product of a stage that came too late. Cancellation closes everything.
+    ``discard`` closes the product of a stage that came too late. ``release`` takes the losers' sockets: it
+    closes them, at once or when their peers have had their say (see `pvdrace.net.lingering`). Cancellation
+    releases everything.
     """
-    driver = _Driver(race, lookups, changes, stage, clock)
+    driver = _Driver(race, lookups, changes, stage, release, clock)
     try:
         actions = race.start(clock())
         if stage is None:
@@ -118,12 +123,14 @@ class _Driver(Generic[T]):
         lookups: Lookups,
         changes: Changes | None,
         stage: Stage[T] | None,
+        release: Callable[[socket.socket], None],
         clock: Callable[[], float],
     ) -> None:
         self.race = race
         self.lookups = lookups
         self.changes = changes
         self.stage = stage
+        self.release = release
         self.clock = clock
         self.tasks: TaskGroup | None = None  # made when something has to await on its own
         self.inbox: deque[Event] = deque()
@@ -131,6 +138,7 @@ class _Driver(Generic[T]):
         self.connecting: dict[int, Connect] = {}  # by descriptor, while the handshake is under way
         self.scopes: dict[int, anyio.CancelScope] = {}  # tasks, by lookup or attempt
         self.products: dict[int, T] = {}
+        self.spares: dict[int, socket.socket] = {}  # keep what a stage may close, where that is not enough
         self.epoll: select.epoll | None = None
         self.bell = -1  # the eventfd that tasks ring
 
@@ -218,7 +226,7 @@ class _Driver(Generic[T]):
         with scope:
             event: Event
             try:
-                answer = await self.lookups.lookup(action.pvd, action.name, action.type)
+                answer = await self.lookups.lookup(action.pvd, action.name, action.type, release=self.release)
             except (DnsFailure, OSError, ValueError) as error:
                 event = LookupFailed(action.id, str(error), getattr(error, "server", None))
             else:
@@ -274,6 +282,8 @@ class _Driver(Generic[T]):
         if sock is None:
             return  # cancelled and closed before this task began
         local = sock.getsockname()[0]
+        if self.release is not socket.socket.close:
+            self.spares[action.id] = sock.dup()
         with scope:
             event: Event
             try:  # the socket is the stage's own now
@@ -296,7 +306,7 @@ class _Driver(Generic[T]):
         if sock is not None:
             if self.connecting.pop(sock.fileno(), None) is not None and self.epoll is not None:
                 self.epoll.unregister(sock)
-            sock.close()
+            self.release(sock)
 
     # ------------------------------------------------------------------ the end
 
@@ -308,13 +318,16 @@ class _Driver(Generic[T]):
         winner = outcome.attempt.id
         if self.stage is None:
             return Driven(self.sockets.pop(winner))
+        if winner in self.spares:
+            self.spares.pop(winner).close()
         return Driven(None, self.products.pop(winner))
 
     def close(self) -> None:
         """Close every descriptor that is still ours."""
-        for sock in self.sockets.values():
-            sock.close()
+        for sock in (*self.sockets.values(), *self.spares.values()):
+            self.release(sock)
         self.sockets.clear()
+        self.spares.clear()
         if self.epoll is not None:
             self.epoll.close()
         if self.bell >= 0:

@@ -63,10 +63,15 @@ def open_pinned(
     sock = socket.socket(family, kind | _NON_BLOCKING)
     try:
         # 127.0.0.0/8 and ::1 never leave the host: no device is needed to keep them there.
-        if not (pvd.is_loopback and (remote == "::1" or remote.startswith("127."))):
-            _pin_device(sock, pvd, address[0], local)
-        if local is not None:
-            _pin_source(sock, pvd, local, family)
+        if pvd.is_loopback and (remote == "::1" or remote.startswith("127.")):
+            if local is not None:
+                _pin_source(sock, pvd, local)
+        else:
+            ifindex = _pin_device(sock, pvd)
+            if local is not None:
+                _pin_source(sock, pvd, local)
+            if family == socket.AF_INET and not pvd.is_loopback:
+                check_route(pvd, remote, local, ifindex=ifindex)
         if kind == socket.SOCK_DGRAM:
             sock.connect(address)
     except BaseException:
@@ -112,29 +117,28 @@ def handshake(sock: socket.socket) -> Handshake | None:
     return Handshake(rtt / 1e6, rttvar / 1e6, retransmits) if rtt else None
 
 
-def _pin_device(sock: socket.socket, pvd: ProvisioningDomain, remote: str, local: str | None) -> None:
+def _pin_device(sock: socket.socket, pvd: ProvisioningDomain) -> int:
+    """Bind to the PvD's device; the index of that device."""
     if not pvd.interface:
         raise PinError(ENODEV, f"{pvd.name} has no interface")
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, pvd.interface.encode())
-        ifindex = sock.getsockopt(socket.SOL_SOCKET, _BINDTOIFINDEX)
+        return sock.getsockopt(socket.SOL_SOCKET, _BINDTOIFINDEX)
     except OSError as error:
         raise PinError(
             error.errno, f"cannot pin to {pvd.interface}: {os.strerror(error.errno or 0)}"
         ) from error
-    if sock.family == socket.AF_INET and not pvd.is_loopback:
-        check_route(pvd, remote, local, ifindex=ifindex)
 
 
-def _pin_source(sock: socket.socket, pvd: ProvisioningDomain, local: str, family: int) -> None:
-    if (":" in local) != (family == socket.AF_INET6):
+def _pin_source(sock: socket.socket, pvd: ProvisioningDomain, local: str) -> None:
+    if (":" in local) != (sock.family == socket.AF_INET6):
         raise PinError(EAFNOSUPPORT, f"source {local} is of another address family")
     if not pvd.is_loopback and all(local != own.address for own in pvd.addresses):
         raise PinError(EADDRNOTAVAIL, f"source {local} is no address of {pvd.name}")
     try:
         # The port is then chosen at connect, for this remote: sockets to different servers may share one.
         sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
-        sock.bind((local, 0) if family == socket.AF_INET else (local, 0, 0, _scope(pvd, local)))
+        sock.bind((local, 0) if sock.family == socket.AF_INET else (local, 0, 0, _scope(pvd, local)))
     except OSError as error:
         raise PinError(error.errno, f"cannot use source {local}: {os.strerror(error.errno or 0)}") from error
 

@@ -18,19 +18,20 @@ if TYPE_CHECKING:
     from ..model import Candidate, ProvisioningDomain, Ranked
     from .pacing import Pacing
 
+Dialable = tuple[tuple["Candidate", ...], tuple[Skip, ...]]
+CANDIDATES_KEPT = 1024  # lists of candidates, a PvD
 LOCALHOST = ("::1", "127.0.0.1")  # RFC 6761 s6.3: no lookup
 
 
 class Attempt:
     """A started candidate (RFC 8305 s5) while it is in flight. It has failed if silent until ``deadline``."""
 
-    __slots__ = ("action", "branch", "connected", "deadline", "started")
+    connected: bool = False
 
     def __init__(self, action: Connect, branch: Branch, started: float, deadline: float) -> None:
         self.action = action
         self.branch = branch
         self.started = started
-        self.connected = False
         self.deadline = deadline
 
 
@@ -49,15 +50,18 @@ class Branch:
     next_start: float = -inf
     """When the Connection Attempt Delay ends."""
     withdrawn: bool = False
+    addresses: tuple[str, ...] = ()
+    """All that was answered so far."""
+    waiting: tuple[Candidate, ...] = ()
+    """The candidates that have not started, in their order."""
+    attempted: tuple[str, ...] = ()
+    """The addresses whose candidates have started."""
 
     def __init__(self, ranked: Ranked, opens: float) -> None:
         self.ranked = ranked
         self.pvd: ProvisioningDomain = ranked.pvd
         self.opens = opens  # its attempts may begin; inf: when all before it have failed
         self.looking_up: dict[int, Lookup] = {}
-        self.addresses: list[str] = []
-        self.attempted: set[str] = set()
-        self.waiting: list[Candidate] = []
 
     def failed(self) -> bool:
         """Nothing of it is under way and nothing is left to try."""
@@ -65,7 +69,10 @@ class Branch:
 
     def start_due(self) -> float:
         """When its next attempt may start, if one is waiting."""
-        return max(self.opens, self.next_start, self.gate)
+        due = self.next_start
+        if self.opens > due:
+            due = self.opens
+        return due if due > self.gate else self.gate
 
     # ------------------------------------------------------------------ lookups (RFC 8305 s3)
 
@@ -95,42 +102,30 @@ class Branch:
 
     def join(
         self, addresses: Sequence[str], port: int, pacing: Pacing, rtt: Mapping[str, float] | None
-    ) -> list[Skip]:
+    ) -> Sequence[Skip]:
         """Sort new addresses into what has not started; returns those that are not dialled here.
 
         RFC 8305 s6, HEv3 s7: the whole list is sorted anew, as if all had been there from the start.
         """
-        pvd = self.pvd
-        skipped: list[Skip] = []
-        for address in synthesise(pvd, addresses) if pvd.pref64 else addresses:
-            if address in self.addresses:
-                continue
-            reason = self._why_not(address)
-            if reason is None:
-                self.addresses.append(address)
-            else:
-                skipped.append(Skip(pvd.name, address, reason))
+        before = self.addresses
+        self.addresses = (*before, *addresses) if before else tuple(addresses)
         count = pacing.preferred_address_family_count
-        self.waiting = order(pvd, self.addresses, port, preferred_address_family_count=count, rtt=rtt)
+        candidates, skipped = candidates_for(self.ranked, self.addresses, port, count, rtt)
         if self.attempted:
-            self.waiting = [c for c in self.waiting if c.remote not in self.attempted]
+            self.waiting = tuple([c for c in candidates if c.remote not in self.attempted])
+        else:
+            self.waiting = candidates
+        if before and skipped:
+            return [skip for skip in skipped if skip.address not in before]
         return skipped
-
-    def _why_not(self, address: str) -> str | None:
-        try:
-            reason = unusable(self.pvd, address)
-        except ValueError as error:
-            return str(error)
-        if reason is None and (6 if ":" in address else 4) not in self.ranked.families:
-            return "family left out by policy"
-        return reason
 
     # ------------------------------------------------------------------ attempts (RFC 8305 s5)
 
     def attempt_started(self, now: float, pacing: Pacing, rtt: Mapping[str, float] | None) -> Candidate:
         """Take the next candidate, and start the Connection Attempt Delay that its successor waits for."""
-        candidate = self.waiting.pop(0)
-        self.attempted.add(candidate.remote)
+        candidate = self.waiting[0]
+        self.waiting = self.waiting[1:]
+        self.attempted += (candidate.remote,)
         self.in_flight += 1
         self.previous_start = now
         self.next_start = now + pacing.attempt_delay(rtt.get(candidate.remote) if rtt else None)
@@ -147,14 +142,15 @@ class Branch:
 
     def take_back(self, candidates: Sequence[Candidate]) -> None:
         """Attempts that were held back are candidates again, before those that never started."""
-        self.in_flight -= len(candidates)
-        self.attempted.difference_update(c.remote for c in candidates)
-        self.waiting[:0] = candidates
+        again = {candidate.remote for candidate in candidates}
+        self.in_flight -= len(again)
+        self.attempted = tuple([remote for remote in self.attempted if remote not in again])
+        self.waiting = (*candidates, *self.waiting)
 
     def withdraw(self) -> list[Lookup]:
         """The PvD is gone; returns the questions that were still open."""
         self.withdrawn = self.resolved = True
-        self.waiting = []
+        self.waiting = ()
         unanswered = list(self.looking_up.values())
         self.looking_up.clear()
         return unanswered
@@ -162,6 +158,59 @@ class Branch:
     def __repr__(self) -> str:
         state = f"{self.in_flight} in flight" if self.in_flight else "waiting"
         return f"{self.pvd.name}: {'failed' if self.failed() else state}"
+
+
+def candidates_for(
+    ranked: Ranked, addresses: tuple[str, ...], port: int, count: int, rtt: Mapping[str, float] | None
+) -> Dialable:
+    """What to dial of these addresses in a PvD, best first, and what not, with the reason.
+
+    Where no history has a say, this is worked out once and kept with the PvD, as `order` keeps its part.
+    """
+    pvd, families = ranked.pvd, ranked.families
+    if rtt:
+        return _candidates_for(pvd, families, addresses, port, count, rtt)
+    try:
+        known: dict[object, Dialable] = pvd.__dict__["_candidates"]
+    except KeyError:
+        known = pvd.__dict__["_candidates"] = {}
+    key = (addresses, port, families, count)
+    found = known.get(key)
+    if found is None:
+        if len(known) >= CANDIDATES_KEPT:
+            known.clear()
+        found = known[key] = _candidates_for(pvd, families, addresses, port, count, None)
+    return found
+
+
+def _candidates_for(
+    pvd: ProvisioningDomain,
+    families: tuple[int, ...],
+    addresses: tuple[str, ...],
+    port: int,
+    count: int,
+    rtt: Mapping[str, float] | None,
+) -> Dialable:
+    usable: list[str] = []
+    skipped: list[Skip] = []
+    for address in dict.fromkeys(synthesise(pvd, addresses)):
+        reason = _why_not(pvd, families, address)
+        if reason is None:
+            usable.append(address)
+        else:
+            skipped.append(Skip(pvd.name, address, reason))
+    candidates = order(pvd, usable, port, preferred_address_family_count=count, rtt=rtt)
+    return tuple(candidates), tuple(skipped)
+
+
+def _why_not(pvd: ProvisioningDomain, families: tuple[int, ...], address: str) -> str | None:
+    try:
+        reason = unusable(pvd, address)
+    except ValueError as error:
+        return str(error)
+    if reason is None and (6 if ":" in address else 4) not in families:
+        return "family left out by policy"
+    return reason
 
 
 @lru_cache(maxsize=1024)

@@ -240,7 +240,9 @@ class _Log:
             self.pvds[added.name] = added
             ranked = _decode_ranked(member(value, "ranked", where), self.pvds, f"{where}.ranked")
             return PvdAdded(ranked, given("position", int))
-        return self._result(_known(RESULTS, kind, where, "event or action"), value, where, subject())
+        if kind not in RESULTS:
+            raise ValueError(f"{where}: no event or action is called {kind!r}")
+        return self._result(RESULTS[kind], value, where, subject())
 
     def _result(self, kind: type[Any], value: Any, where: str, subject: Lookup | Connect) -> Event:
         event: Event = read(kind, value, where)

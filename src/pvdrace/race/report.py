@@ -153,6 +153,7 @@ class RaceReport:
             if lookup.outcome == "failed" or (lookup.outcome == "answered" and not lookup.addresses)
         ]
         parts += [f"{skip.pvd} {skip.address} {skip.reason}" for skip in self.skipped]
+        parts += [f"{e.pvd} withdrawn ({e.reason})" for _, e in self.log if isinstance(e, PvdWithdrawn)]
         for attempt in self.attempts:
             if attempt.outcome != "won":
                 fate = attempt.error or attempt.outcome
@@ -160,7 +161,8 @@ class RaceReport:
         tried = {record.pvd for record in self._records} | {skip.pvd for skip in self.skipped}
         parts += [f"{r.pvd.name} not tried" for r in self.ranking.ranked if r.pvd.name not in tried]
         parts += [f"{r.pvd.name} skipped ({r.excluded})" for r in self.ranking.excluded]
-        return f"{self.endpoint}: {timeline.joined(parts) or self.failure or self.outcome}"
+        line = f"{self.endpoint}: {', '.join(parts) or self.failure or self.outcome}"
+        return " ".join(line.split())  # an error may quote somebody else's words
 
     def __str__(self) -> str:
         return timeline.story(self.log, self.started, self.failure)

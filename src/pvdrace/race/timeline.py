@@ -6,7 +6,7 @@ Two voices of one log: `words` for tests (``wifi -> v6``: keyed by PvD and famil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
@@ -140,8 +140,3 @@ def _milliseconds(seconds: float) -> str:
     milliseconds = seconds * 1000
     whole = round(milliseconds)
     return f"{whole}" if abs(milliseconds - whole) < 1e-6 else f"{milliseconds:.1f}"
-
-
-def joined(parts: Iterable[str]) -> str:
-    """Several clauses on one line."""
-    return ", ".join(part for part in parts if part)

@@ -52,12 +52,12 @@ def console_for(file: TextIO) -> Console:
     return Console(file=file, highlight=False, soft_wrap=True)
 
 
-def draw(report: RaceReport, console: Console, now: float | None = None, *, legend: bool = True) -> Text:
+def draw(report: RaceReport, console: Console, now: float | None = None, *, footnotes: bool = True) -> Text:
     """The waterfall of a report in the width and the characters of this console.
 
     ``now``: seconds from the start, for a race that still runs.
     """
-    lines = waterfall(timeline(report, now), console.width, glyphs_for(console.encoding), legend=legend)
+    lines = waterfall(timeline(report, now), console.width, glyphs_for(console.encoding), footnotes=footnotes)
     return Text("\n").join(map(styled, lines))
 
 

@@ -58,12 +58,16 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A whole race. ``until`` is its length so far in seconds, ``excluded`` are name and reason."""
+    """A whole race. ``until`` is its length so far in seconds.
+
+    ``order`` has for each PvD that may run what ranking saw in it, ``excluded`` why the others may not.
+    """
 
     title: str
     verdict: str
     state: Literal["running", "won", "lost", "cancelled"]
     lanes: tuple[Lane, ...]
+    order: tuple[tuple[str, str], ...]
     excluded: tuple[tuple[str, str], ...]
     until: float
 
@@ -73,12 +77,16 @@ def timeline(report: RaceReport, now: float | None = None) -> Timeline:
     running = now is not None and report.result is None
     until = max(report.elapsed, now) if running and now is not None else report.elapsed
     lanes = tuple(_lanes(report, until, running))
+    order = tuple(
+        (r.pvd.name, ", ".join(str(reason).replace(": ", " ") for reason in r.because))
+        for r in report.ranking.ranked
+    )
     excluded = tuple((r.pvd.name, str(r.excluded)) for r in report.ranking.excluded)
     title = f"{report.endpoint}{' over TLS' if report.ready == 'tls' else ''}"
     state: Literal["running", "won", "lost", "cancelled"] = "running"
     if not running:
         state = "won" if report.outcome == "won" else "lost" if report.outcome == "lost" else "cancelled"
-    return Timeline(title, _verdict(report, state, until), state, lanes, excluded, until)
+    return Timeline(title, _verdict(report, state, until), state, lanes, order, excluded, until)
 
 
 def say_seconds(seconds: float) -> str:
@@ -131,6 +139,10 @@ def _why_idle(report: RaceReport, ranked: Ranked, running: bool) -> str:
 
 
 def _rows(report: RaceReport, pvd: str, until: float, running: bool) -> Iterator[Row]:
+    changes = [(say_seconds(time - report.started), entry) for time, entry in report.log]
+    for at, entry in changes:
+        if isinstance(entry, PvdAdded) and entry.ranked.pvd.name == pvd:
+            yield Row("", "skipped", f"came up at {at}")
     for lookup in report.lookups:
         if lookup.pvd == pvd:
             yield _lookup_row(lookup, until, running)
@@ -140,11 +152,8 @@ def _rows(report: RaceReport, pvd: str, until: float, running: bool) -> Iterator
     for skip in report.skipped:
         if skip.pvd == pvd:
             yield Row(skip.address, "skipped", skip.reason)
-    for time, entry in report.log:
-        at = say_seconds(time - report.started)
-        if isinstance(entry, PvdAdded) and entry.ranked.pvd.name == pvd:
-            yield Row("", "skipped", f"came up at {at}")
-        elif isinstance(entry, PvdWithdrawn) and entry.pvd == pvd:
+    for at, entry in changes:
+        if isinstance(entry, PvdWithdrawn) and entry.pvd == pvd:
             yield Row("", "failed", f"gone at {at}: {entry.reason}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor, log10
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from .timeline import Bar, Kind, Lane, Row, Timeline, say_seconds
@@ -70,19 +71,24 @@ def glyphs_for(encoding: str | None) -> Glyphs:
 
 
 def waterfall(
-    timeline: Timeline, width: int = 80, glyphs: Glyphs = UNICODE, *, legend: bool = True
+    timeline: Timeline, width: int = 80, glyphs: Glyphs = UNICODE, *, footnotes: bool = True
 ) -> list[Line]:
-    """Draw a timeline into at most ``width`` columns (never fewer than 50)."""
+    """Draw a timeline into at most ``width`` columns (never fewer than 50).
+
+    ``footnotes``: why the PvDs stand in this order, and what the bars mean.
+    """
     columns = _Columns.fit(timeline, max(width, NARROWEST))
     drawing = _Drawing(timeline, columns, glyphs)
-    lines = [_headline(timeline, columns.total, glyphs), []]
+    lines = [_headline(timeline, columns.total, glyphs)]
     if timeline.lanes:
-        lines.append(drawing.axis())
+        lines += [[], drawing.axis()]
         for lane in timeline.lanes:
             lines += drawing.lane(lane)
     if timeline.excluded:
         lines += [[], *_excluded(timeline.excluded, columns, glyphs)]
-    if legend and timeline.lanes:
+    if footnotes and any(reasons for _, reasons in timeline.order):
+        lines += [[], *_order(timeline.order, columns.total)]
+    if footnotes and timeline.lanes:
         lines += [[], _legend(timeline, glyphs)]
     return lines
 
@@ -228,6 +234,15 @@ def _excluded(excluded: Sequence[tuple[str, str]], columns: _Columns, glyphs: Gl
         yield [Piece(name, "dim"), Piece("  "), Piece(text, "dim")]
 
 
+def _order(order: Sequence[tuple[str, str]], width: int) -> Iterator[Line]:
+    """Who comes before whom, and what ranking saw in each."""
+    said = [f"{name} ({reasons})" if reasons else name for name, reasons in order]
+    # A PvD and its reasons stay on one line.
+    unbroken = ", ".join(text.replace(" ", "\0") for text in said)
+    for line in wrap(f"order  {unbroken}", width, subsequent_indent=" " * 7):
+        yield [Piece(line.replace("\0", " "), "dim")]
+
+
 def _legend(timeline: Timeline, glyphs: Glyphs) -> Line:
     """Only what is there to see."""
     rows = [row for lane in timeline.lanes for row in lane.rows]
@@ -242,8 +257,8 @@ def _legend(timeline: Timeline, glyphs: Glyphs) -> Line:
 
 
 def _ticks(until: float, cells: int) -> list[float]:
-    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), some ten columns apart."""
-    step = _round_up(until / max(cells / 10, 1), (1, 2, 2.5, 5))
+    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), eight columns or more."""
+    step = _round_up(until / max(cells / 8, 1), (1, 2, 2.5, 5))
     return [n * step for n in range(floor(until / step * 0.98) + 1)]
 
 

@@ -174,28 +174,39 @@ class ScriptedWorld:
     """A `World` that does what the scripts say."""
 
     def __init__(self, scripts: Mapping[str, PvdScript]) -> None:
-        self.scripts = scripts
+        self._answers: dict[tuple[str, str], tuple[float | None, str | None, tuple[str, ...]]] = {}
+        self._fates: dict[tuple[str, str | int], list[tuple[float, str]]] = {}
+        for name, script in scripts.items():
+            for family, kind in ((6, "AAAA"), (4, "A")):
+                reply = script.replies[kind]
+                seconds = None if reply.milliseconds is None else reply.milliseconds / 1000
+                addresses = () if reply.empty else script.answers[family]
+                self._answers[name, kind] = (seconds, reply.error, addresses)
+                fates = [_steps(fate) for fate in script.fates[family]]
+                self._fates[name, family] = fates[0] if fates else []
+                for address, steps in zip(script.answers[family], fates, strict=False):
+                    self._fates[name, address] = steps
 
     def lookup(self, action: Lookup) -> Iterable[tuple[float, Event]]:
         """The reply of the PvD's script."""
-        script = self.scripts[action.pvd.name]
-        reply = script.replies[action.type]
-        if reply.milliseconds is None:
+        seconds, error, addresses = self._answers[action.pvd.name, action.type]
+        if seconds is None:
             return ()
-        seconds = reply.milliseconds / 1000
-        if reply.error is not None:
-            return ((seconds, LookupFailed(action.id, reply.error)),)
-        addresses = () if reply.empty else script.answers[6 if action.type == "AAAA" else 4]
+        if error is not None:
+            return ((seconds, LookupFailed(action.id, error)),)
         return ((seconds, LookupAnswered(action.id, addresses)),)
 
     def connect(self, action: Connect) -> Iterable[tuple[float, Event]]:
-        """The fate that the PvD's script has for this address; a black hole if it has none."""
-        candidate = action.candidate
-        script = self.scripts[candidate.pvd.name]
-        answers, fates = script.answers[candidate.family], script.fates[candidate.family]
-        index = answers.index(candidate.remote) if candidate.remote in answers else 0
-        steps = fates[index].steps if index < len(fates) else ()
-        return [(milliseconds / 1000, _event(action.id, what)) for milliseconds, what in steps]
+        """The fate that the PvD's script has for this address, else the first of its family."""
+        pvd, _, remote, _, family = action.candidate
+        steps = self._fates.get((pvd.name, remote))
+        if steps is None:
+            steps = self._fates[pvd.name, family]
+        return [(seconds, _event(action.id, what)) for seconds, what in steps]
+
+
+def _steps(fate: Fate) -> list[tuple[float, str]]:
+    return [(milliseconds / 1000, what) for milliseconds, what in fate.steps]
 
 
 def _event(attempt: int, what: str) -> Event:
