@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pvdrace
-from pvdrace.config import PvdConfig, parse
+from pvdrace.config import ADDRESS_TABLES, PvdConfig, parse
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import SCENARIOS, build
 from pvdrace.model import COST_FLAGS
@@ -253,7 +253,7 @@ def test_every_word_of_a_configuration_is_documented() -> None:
     rows = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[[pvd]]`")}
     assert set(re.findall(r"`(\w+)`", rows["cost_flags"])) == COST_FLAGS
     assert re.findall(r"`(\w+)`", rows["cost"]) == [kind.value for kind in pvdrace.CostClass]
-    assert re.findall(r"`([\w-]+)`", rows["address_table"]) == ["rfc6724", "rfc6724-update", "glibc"]
+    assert re.findall(r"`([\w-]+)`", rows["address_table"]) == list(ADDRESS_TABLES)
 
 
 @pytest.mark.parametrize("row", table(CONFIGURATION, "Errors"), ids=lambda row: row[0])
