@@ -118,7 +118,7 @@ class BlackHole:
         for _ in range(4):
             filler = socket.socket(family)
             filler.setblocking(False)
-            filler.connect_ex((address, port))
+            filler.connect_ex(self.socks[0].getsockname())
             self.socks.append(filler)
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ DOERS = frozenset(
         "monitor.py",
         "net/admission.py",
         "net/failures.py",
+        "net/lingering.py",
         "net/sockets.py",
         "telemetry/terminal.py",
         "testing/sources.py",
@@ -123,7 +124,7 @@ def impurities(source: str) -> list[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in IMPURE_CALLS:
             what = f"{node.func.id}()"
         if what is not None:
-            found.append(f"{node.lineno}: {what}")
+            found.append(f"{getattr(node, 'lineno', 0)}: {what}")
     return found
 
 

@@ -338,7 +338,8 @@ def test_every_value_of_a_report_may_be_broken_and_the_error_is_a_value_error() 
     for path in leaves(
         {key: GOOD[key] for key in ("endpoint", "ranking", "race", "log", "outcome", "ready")}
     ):
-        for value in (None, True, -1, 0.5, "?", [], {}, [[]], float("nan")):
+        wrong: tuple[Any, ...] = (None, True, -1, 0.5, "?", [], {}, [[]], float("nan"))
+        for value in wrong:
             broken = deepcopy(GOOD)
             place: Any = broken
             for step in path[:-1]:

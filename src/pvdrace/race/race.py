@@ -167,7 +167,7 @@ class Race:
                 return branch
         return None
 
-    def _join(self, branch: Branch, addresses: Sequence[str]) -> list[Skip]:
+    def _join(self, branch: Branch, addresses: Sequence[str]) -> Sequence[Skip]:
         """HEv3 s5: history of this PvD alone; RFC 7556 s5.2.1: an answer is dialled where it came from."""
         return branch.join(addresses, self.endpoint.port, self.pacing, self.rtt.get(branch.pvd.name))
 
