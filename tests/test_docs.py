@@ -109,6 +109,19 @@ def test_the_readme_fits_one_screen_before_its_first_heading() -> None:
     assert "make test" in first
 
 
+def test_the_architecture_knows_every_room_and_every_file_in_them() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("## Rooms")[1].split("## The core")[0]
+    package = ROOT / "src" / "pvdrace"
+    rooms = [path.name for path in package.iterdir() if (path / "__init__.py").exists()]
+    assert [room for room in rooms if f"  {room}/ " not in text] == []
+    files = [
+        path
+        for room in (".", "race", "drivers", "net", "dns", "telemetry")
+        for path in (package / room).glob("*.py")
+    ]
+    assert [path.name for path in files if path.name not in text and path.stem[0] != "_"] == []
+
+
 # ---------------------------------------------------------------------- programs, in the lab
 
 
