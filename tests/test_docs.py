@@ -418,3 +418,10 @@ def test_the_first_pvd_without_policy_needs_no_reason() -> None:
     pvds = build_pvds({"a": pvd(cost="variable"), "b": pvd(), "c": pvd(cost="unmetered")})
     ranking = rank(pvds, pvdrace.model.Endpoint("www.example.com", 443))
     assert [(r.pvd.name, r.head_start) for r in ranking.ranked] == [("c", 0.0), ("b", 0.25), ("a", None)]
+
+
+def test_the_functions_of_the_module_take_what_those_of_a_connector_take() -> None:
+    for name in ("open_connection", "connect"):
+        of_module = inspect.signature(getattr(pvdrace, name)).parameters
+        of_connector = inspect.signature(getattr(pvdrace.Connector, name)).parameters
+        assert list(of_module.values()) == list(of_connector.values())[1:]
