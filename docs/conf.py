@@ -17,8 +17,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
-autodoc_class_signature = "separated"
+autodoc_default_options = {"members": True}
 
 html_theme = "furo"
 html_title = f"pvdrace {release}"
