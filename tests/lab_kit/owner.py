@@ -40,9 +40,6 @@ def main(how: str) -> None:
 
 def tell(lab: Lab) -> None:
     """The processes of the lab with their start times, its network namespaces, its directory."""
-    running = lab._keeper is not None
-    with lab.enter() if running else open(os.devnull):
-        pass
     pids = os.stat(f"/proc/{lab._keeper.pid}/ns/pid").st_ino if lab._keeper is not None else 0
     processes, namespaces = [], set()
     for entry in Path("/proc").iterdir():
@@ -57,7 +54,8 @@ def tell(lab: Lab) -> None:
         except OSError:
             continue
     namespaces.discard(os.readlink("/proc/self/ns/net"))
-    print(json.dumps([processes, sorted(namespaces), str(lab._directory)]), flush=True)
+    sys.stdout.write(json.dumps([processes, sorted(namespaces), str(lab._directory)]) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Everything that a lab makes is gone with it, however its owner ends: processes, namespaces, mounts, files."""
+"""Everything that a lab makes is gone with it, however its owner ends: processes, namespaces, mounts,
+files."""
 
 from __future__ import annotations
 
@@ -8,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pvdrace.lab import Lab, LabError, Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.lab
 OWNER = Path(__file__).with_name("owner.py")

@@ -239,7 +239,7 @@ def test_wrong_labs_are_refused() -> None:
         (lambda: Lab([Provider("a")]).run(["true"]), "not running"),
     ):
         with pytest.raises(LabError, match=message):
-            wrong()  # type: ignore[no-untyped-call]
+            wrong()
 
 
 def test_addresses_are_from_documentation_prefixes(lab: Lab) -> None:

@@ -73,24 +73,23 @@ def test_that_command_has_a_loopback_and_nothing_else() -> None:
 
 def test_threads_are_in_the_way_and_are_named() -> None:
     first, second = as_nobody(code=THREADS).stdout.splitlines()
-    assert (
-        first
-        == "can't enter a user namespace with 2 threads running: call become_root_inside() first of all, or be root"
-    )
+    assert first.startswith("can't enter a user namespace with 2 threads running: call become_root_inside()")
     assert "before any thread starts" in second
 
 
 def test_a_system_that_forbids_user_namespaces_is_told_in_one_line() -> None:
     """Really forbidden: by a limit of zero in a namespace of our own, with all capabilities dropped."""
     script = (
-        "echo 0 > /proc/sys/user/max_user_namespaces;"
-        f" exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs {sys.executable} -m pvdrace.lab true"
+        "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all"
+        f" --no-new-privs {sys.executable} -m pvdrace.lab true"
     )
     done = as_nobody("unshare", "--user", "--map-root-user", "sh", "-c", script)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "the lab needs root or an unprivileged user namespace, and this system forbids the latter"
-        " (No space left on device): run as root, or 'sudo sysctl user.max_user_namespaces=10000'"
+        (
+            "the lab needs root or an unprivileged user namespace, and this system forbids the latter"
+            " (No space left on device): run as root, or 'sudo sysctl user.max_user_namespaces=10000'"
+        )
     ]
 
 
@@ -125,9 +124,7 @@ def test_with_the_right_already_there_nothing_changes() -> None:
 
 @pytest.mark.parametrize("program", ["ip", "nft", "dnsmasq"])
 def test_a_missing_program_names_its_package(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        programs.shutil, "which", lambda name, path: None if name == program else f"/bin/{name}"
-    )
+    monkeypatch.setattr("shutil.which", lambda name, path: None if name == program else f"/bin/{name}")
     programs.find_program.cache_clear()
     try:
         with pytest.raises(
@@ -142,7 +139,7 @@ def test_a_plain_client_can_run_in_a_lab_of_root() -> None:
     """The CA and the configuration are readable, and device binding works without capabilities."""
     with Lab([Provider("a"), Provider("b")]) as lab:
         drop = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-        if os.readlink("/proc/self/ns/user") == os.readlink("/proc/1/ns/user"):
+        if Path("/proc/self/uid_map").read_text().split()[2] != "1":  # there are other users to become
             drop += ["--reuid=65534", "--regid=65534", "--clear-groups"]
         done = lab.run([*drop, "curl", "-sS", "--interface", "b", "https://www.example.test/"])
         assert (done.stdout, done.stderr) == ("b\n", "")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from typing import Any
 
 import pytest
 from client import connect
@@ -110,18 +111,13 @@ def test_a_scenario_that_fails_to_spoil_leaves_nothing() -> None:
 class TestRun:
     """``run_command`` is a shell's ``COMMAND``, elsewhere."""
 
-    def run(
-        self, *command: str, scenario: str = "good", **options: object
-    ) -> subprocess.CompletedProcess[str]:
-        code = f"import sys; from pvdrace.lab import run_command; sys.exit(run_command({scenario!r}, sys.argv[1:]))"
-        return subprocess.run(
-            [sys.executable, "-c", code, *command],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            **options,  # type: ignore[call-overload]
+    def run(self, *command: str, scenario: str = "good", **options: Any) -> subprocess.CompletedProcess[str]:
+        code = "import sys; from pvdrace.lab import run_command; sys.exit(run_command(sys.argv[1], sys.argv[2:]))"
+        outer = [sys.executable, "-c", code, scenario, *command]
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            outer, capture_output=True, text=True, check=False, timeout=60, **options
         )
+        return done
 
     def test_it_has_our_input_and_output(self) -> None:
         done = self.run("sh", "-c", "cat; echo problem >&2", input="hello")

@@ -1,4 +1,5 @@
-"""The forwarder: its queue and gate (pure), and what a link with delay, jitter, loss and rate does to real packets."""
+"""The forwarder: its queue and gate (pure), and what a link with delay, jitter, loss and rate does to real
+packets."""
 
 from __future__ import annotations
 

@@ -53,5 +53,8 @@ def _line(record: Record) -> str:
     import dns.rdatatype
 
     type_ = dns.rdatatype.from_text(record.type)
-    wire = dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, dns.name.root, relativize=False).to_wire() or b""
+    wire = (
+        dns.rdata.from_text(dns.rdataclass.IN, type_, record.data, dns.name.root, relativize=False).to_wire()
+        or b""
+    )
     return f"dns-rr={record.name},{int(type_)},{wire.hex()}"

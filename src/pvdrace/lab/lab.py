@@ -249,7 +249,8 @@ class Lab:
             ) from None
 
     def _wait_for_the_end(self, keeper: subprocess.Popen[bytes]) -> None:
-        """Process 1 of a PID namespace ends after all others there, and those that we started are ours to collect."""
+        """Process 1 of a PID namespace ends after all others there, and those that we started are ours to
+        collect."""
         deadline = time.monotonic() + _PATIENCE
         while keeper.poll() is None:
             for process in self._started:
