@@ -112,7 +112,9 @@ class TestRun:
     """``run_command`` is a shell's ``COMMAND``, elsewhere."""
 
     def run(self, *command: str, scenario: str = "good", **options: Any) -> subprocess.CompletedProcess[str]:
-        code = "import sys; from pvdrace.lab import run_command; sys.exit(run_command(sys.argv[1], sys.argv[2:]))"
+        code = (
+            "import sys; from pvdrace.lab import run_command as run; sys.exit(run(sys.argv[1], sys.argv[2:]))"
+        )
         outer = [sys.executable, "-c", code, scenario, *command]
         done: subprocess.CompletedProcess[str] = subprocess.run(
             outer, capture_output=True, text=True, check=False, timeout=60, **options

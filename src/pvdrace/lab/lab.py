@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plan as addresses
+from .blueprint import Blueprint
 from .certificates import certificates
 from .channel import Channel, channel_pair
 from .configuration import configuration
 from .errors import LabError
-from .keeper import Blueprint
 from .link import Link
 from .plan import make_plan
 from .privileges import require_privilege
