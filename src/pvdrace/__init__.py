@@ -1,3 +1,73 @@
-"""pvdrace: happy eyeballs across provisioning domains."""
+"""pvdrace: happy eyeballs across provisioning domains.
+
+The names below are loaded when they are first used: ``import pvdrace`` loads no DNS, netlink or event loop
+library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .config import Configuration as Configuration
+    from .connection import Connection as Connection
+    from .connector import Connector as Connector
+    from .connector import connect as connect
+    from .connector import open_connection as open_connection
+    from .errors import ConfigurationError as ConfigurationError
+    from .errors import ConnectFailed as ConnectFailed
+    from .errors import NoUsablePvd as NoUsablePvd
+    from .errors import PvdRaceError as PvdRaceError
+    from .errors import ResolutionFailed as ResolutionFailed
+    from .model import Cost as Cost
+    from .model import CostClass as CostClass
+    from .model import ProvisioningDomain as ProvisioningDomain
+    from .model import PvdSet as PvdSet
+    from .model import Reachability as Reachability
+    from .policy import Match as Match
+    from .policy import Policy as Policy
+    from .policy import Preference as Preference
+    from .policy import Rule as Rule
+    from .race.pacing import Pacing as Pacing
+    from .race.report import RaceReport as RaceReport
+
+_HOMES = {
+    "Configuration": "config",
+    "ConfigurationError": "errors",
+    "ConnectFailed": "errors",
+    "Connection": "connection",
+    "Connector": "connector",
+    "Cost": "model",
+    "CostClass": "model",
+    "Match": "policy",
+    "NoUsablePvd": "errors",
+    "Pacing": "race.pacing",
+    "Policy": "policy",
+    "Preference": "policy",
+    "ProvisioningDomain": "model",
+    "PvdRaceError": "errors",
+    "PvdSet": "model",
+    "RaceReport": "race.report",
+    "Reachability": "model",
+    "ResolutionFailed": "errors",
+    "Rule": "policy",
+    "connect": "connector",
+    "open_connection": "connector",
+}
+
+__all__ = sorted(["__version__", *_HOMES])
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -51,6 +51,9 @@ class Reachability(enum.StrEnum):
     NONE = "none"
 
 
+UNKNOWN_COST = Cost()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
     """An address of the host in one PvD, with what RFC 6724 s5 asks of a source address."""
@@ -110,6 +113,7 @@ class ProvisioningDomain:
     address: nothing learnt in one attachment (DNS answers, round-trip times) is used in another.
     ``unusable`` says why the PvD can carry nothing now, and is None for a PvD that can.
     ``pref64`` are its NAT64 prefixes (RFC 6052), ``address_table`` names its RFC 6724 policy table.
+    ``notes`` say what was left out of a PvD that works, and why. ``configured_metric`` wins over its routes'.
     """
 
     name: str
@@ -121,7 +125,7 @@ class ProvisioningDomain:
     zones: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     type: str = "unknown"
-    cost: Cost = Cost()
+    cost: Cost = UNKNOWN_COST
     groups: tuple[str, ...] = ()
     pref64: tuple[str, ...] = ()
     address_table: str = "rfc6724"
@@ -129,6 +133,8 @@ class ProvisioningDomain:
     unusable: str | None = None
     attachment: int = 0
     sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    configured_metric: int | None = None
 
     @cached_property
     def families(self) -> tuple[int, ...]:
@@ -138,7 +144,9 @@ class ProvisioningDomain:
 
     @cached_property
     def metric(self) -> int:
-        """The lowest metric of its default routes, else of any route; 0 without routes."""
+        """The configured one, else the lowest of its default routes, else of any route; 0 without routes."""
+        if self.configured_metric is not None:
+            return self.configured_metric
         defaults = [r.metric for r in self.routes if r.is_default]
         return min(defaults or [r.metric for r in self.routes], default=0)
 
@@ -222,6 +230,7 @@ def is_link_local(address: str) -> bool:
     return ipaddress.ip_address(address).is_link_local
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(host: str) -> bool:
     """Whether a host never leaves the machine: ``localhost`` (RFC 6761 s6.3), 127.0.0.0/8 and ::1."""
     literal = parse_literal(host)

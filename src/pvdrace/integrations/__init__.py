@@ -1,1 +1,1 @@
-"""integrations."""
+"""One file per client library; each imports the public names alone."""

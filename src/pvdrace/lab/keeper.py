@@ -248,6 +248,10 @@ class Keeper:
         )
         if state == "down":
             self._finish([self._ip("client", [f"link set dev {provider.name} down"])])
+        elif state == "unplugged":
+            # The kernel takes up to a second to notice a lost carrier, unless somebody asks.
+            self._enter("client")
+            ask_for_links()
         elif state == "up":
             self._finish([self._ip("client", topology.client_commands(provider, plan))])
             for name in ("wires", "client"):

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ..model import Candidate, ProvisioningDomain
 
 
+#: How the reason of a `Cancel` begins that ends something for its silence, and the reason of one that may
+#: have been a mistake: its candidate is tried again if the leader fails.
+TIMEOUT = "timeout"
+HELD_BACK = "held back"
+
+
 @dataclass(slots=True)
 class Lookup:
     """Ask the resolvers of this PvD, on sockets pinned to it, for records of one type (``AAAA``, ``A``)."""
@@ -38,4 +44,13 @@ class Cancel:
     reason: str
 
 
-Action = Lookup | Connect | Cancel
+@dataclass(slots=True)
+class Skip:
+    """Nothing to do: an address of this PvD's answer is not dialled, and why. There for the report."""
+
+    pvd: str
+    address: str
+    reason: str
+
+
+Action = Lookup | Connect | Cancel | Skip

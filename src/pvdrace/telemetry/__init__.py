@@ -1,1 +1,1 @@
-"""telemetry."""
+"""What people and programs get to see of a race: its timeline drawn, sinks for its report."""

@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine: `make demo` and `make test`.
+# Each target sets up what it needs, once: a virtual environment in .venv, Debian packages where missing.
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEPS := pyproject.toml tools/setup.sh Makefile
+
+.PHONY: demo test test-all lint types contracts bench docs clean help
+
+help:
+	@echo "make demo      build three provisioning domains in namespaces and race through their troubles"
+	@echo "make test      lint, types, import contracts and all tests (the default suite)"
+	@echo "make test-all  the tests on every Python found, 3.11 to 3.13"
+	@echo "make bench     every benchmark, one table each"
+	@echo "make docs      the documentation, into docs/_build/html"
+
+$(VENV)/.demo: $(DEPS)
+	@tools/setup.sh $(VENV) demo
+
+$(VENV)/.test: $(DEPS)
+	@tools/setup.sh $(VENV) test
+
+$(VENV)/.bench: $(DEPS)
+	@tools/setup.sh $(VENV) bench
+
+$(VENV)/.docs: $(DEPS)
+	@tools/setup.sh $(VENV) docs
+
+demo: $(VENV)/.demo
+	@$(BIN)/pvdrace demo
+
+test: lint types contracts
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	@$(BIN)/mypy
+
+contracts: $(VENV)/.test
+	@$(BIN)/lint-imports
+
+test-all: $(VENV)/.test
+	@tools/test-all.sh
+
+bench: $(VENV)/.bench
+	@tools/bench.sh $(BIN)
+
+docs: $(VENV)/.docs
+	@$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) .venv-* .tools docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

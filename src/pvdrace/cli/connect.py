@@ -1,0 +1,119 @@
+"""``pvdrace connect HOST PORT``: race once, print the timeline; on a terminal also while it runs."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import config_file, config_option, json_option, policy_from, policy_options, timeout_option
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..errors import PvdRaceError
+    from ..policy import Policy
+    from ..race.report import RaceReport
+    from ..telemetry.terminal import LiveRace
+
+
+@click.command(short_help="Race to HOST and PORT once, print the timeline.")
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--tls", is_flag=True, help="A winner must have done TLS with a certificate that verifies.")
+@click.option("--ca-file", metavar="FILE", help="Trust these authorities (PEM) instead of the system's.")
+@policy_options
+@timeout_option("For the whole race.")
+@json_option
+@config_option
+def connect(
+    host: str,
+    port: int,
+    tls: bool,
+    ca_file: str | None,
+    timeout: float | None,
+    as_json: bool,
+    **preferences: Any,
+) -> int:
+    """Race to HOST on PORT across the PvDs, once, and print the timeline of the race."""
+    import anyio
+
+    from ..connector import check_endpoint
+
+    if ca_file and not tls:
+        raise click.UsageError("--ca-file is for --tls")
+    try:
+        check_endpoint(host, port)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    context = trust(ca_file) if tls else False
+    policy = policy_from(**preferences)
+    report, failure = anyio.run(_connect, host, port, context, config_file(), policy, timeout)
+    if report is not None:
+        _print(report, as_json)
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def trust(ca_file: str | None) -> ssl.SSLContext:
+    """The context of the system's trust store, or of a file of authorities."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise click.UsageError(f"--ca-file {ca_file}: {reason}") from None
+
+
+async def _connect(
+    host: str,
+    port: int,
+    tls: bool | ssl.SSLContext,
+    config: str | None,
+    policy: Policy | None,
+    timeout: float | None,
+) -> tuple[RaceReport | None, PvdRaceError | None]:
+    from ..connector import Connector
+    from ..errors import PvdRaceError
+    from ..telemetry.terminal import LiveRace
+    from .output import stderr
+
+    live = LiveRace(stderr(), "tls" if tls else "tcp")
+    async with Connector(config, observe=live.observe) as connector:
+
+        async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
+            try:
+                connection = await connector.open_connection(
+                    host, port, tls=tls, policy=policy, timeout=timeout
+                )
+            except PvdRaceError as error:
+                return error.report, error
+            await connection.aclose()
+            return connection.report, None
+
+        return await _beside(live, race)
+
+
+async def _beside(
+    live: LiveRace, race: Callable[[], Awaitable[tuple[RaceReport | None, PvdRaceError | None]]]
+) -> tuple[RaceReport | None, PvdRaceError | None]:
+    """Race, with the live view next to it for as long."""
+    import anyio
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(live.show)
+        result = await race()
+        tasks.cancel_scope.cancel()
+    return result
+
+
+def _print(report: RaceReport, as_json: bool) -> None:
+    if as_json:
+        click.echo(report.to_json(indent=2))
+        return
+    from ..telemetry.terminal import draw
+    from .output import stdout
+
+    console = stdout()
+    console.print(draw(report, console))

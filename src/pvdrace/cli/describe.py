@@ -1,0 +1,97 @@
+"""A PvD as a row of a table, and as JSON. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..model import Reachability
+from .output import Cell, cell
+
+if TYPE_CHECKING:
+    from ..model import ProvisioningDomain
+
+#: One column a fact, for pipes and wide terminals.
+WIDE = ("pvd", "interface", "type", "addresses", "resolvers", "cost", "zones", "metric", "state")
+#: The same in less room: what belongs to the name stands below it.
+NARROW = ("pvd", "addresses", "resolvers", "cost", "state")
+
+
+def wide_row(pvd: ProvisioningDomain) -> list[Cell]:
+    """The cells for `WIDE`."""
+    return [
+        cell(pvd.name, style="bold" if pvd.unusable is None else ""),
+        cell(pvd.interface or ""),
+        cell(known(pvd.type)),
+        addresses(pvd),
+        resolvers(pvd),
+        cell(cost(pvd)),
+        cell(*pvd.zones),
+        cell(str(pvd.metric) if pvd.routes else ""),
+        state(pvd),
+    ]
+
+
+def narrow_row(pvd: ProvisioningDomain) -> list[Cell]:
+    """The cells for `NARROW`."""
+    interface = pvd.interface if pvd.interface != pvd.name else ""
+    metric = f"metric {pvd.metric}" if pvd.routes else ""
+    zones = [f"zone {zone}" for zone in pvd.zones]
+    return [
+        cell(pvd.name, interface or "", known(pvd.type), style="bold" if pvd.unusable is None else ""),
+        addresses(pvd),
+        resolvers(pvd),
+        cell(cost(pvd), metric, *zones),
+        state(pvd),
+    ]
+
+
+def addresses(pvd: ProvisioningDomain) -> Cell:
+    """Its addresses with their prefix lengths."""
+    return cell(*(f"{a}{' deprecated' if a.deprecated else ''}" for a in pvd.addresses))
+
+
+def resolvers(pvd: ProvisioningDomain) -> Cell:
+    """Its resolvers; *unscoped* are those of a host-wide list, which did not come from this PvD."""
+    return cell(*(f"{r}{'' if r.scoped else ' (unscoped)'}" for r in pvd.resolvers))
+
+
+def cost(pvd: ProvisioningDomain) -> str:
+    """Cost class and flags."""
+    flags = sorted(pvd.cost.flags)
+    return " ".join((known(pvd.cost.kind.value), *flags)).strip()
+
+
+def state(pvd: ProvisioningDomain) -> Cell:
+    """Usable, or why not; what is known of its reach; remarks."""
+    if pvd.unusable is not None:
+        return cell(pvd.unusable, style="red")
+    reach = "" if pvd.reachability is Reachability.UNKNOWN else pvd.reachability.value
+    return cell("usable", reach, *pvd.notes, style="green" if not pvd.notes else "yellow")
+
+
+def known(word: str) -> str:
+    """A word, or nothing for ``unknown``."""
+    return "" if word == "unknown" else word
+
+
+def as_json(pvd: ProvisioningDomain) -> dict[str, Any]:
+    """A PvD as plain values."""
+    return {
+        "name": pvd.name,
+        "interface": pvd.interface,
+        "type": pvd.type,
+        "addresses": [str(a) for a in pvd.addresses],
+        "families": [f"ipv{family}" for family in pvd.families],
+        "resolvers": [{"address": r.address, "port": r.port, "scoped": r.scoped} for r in pvd.resolvers],
+        "zones": list(pvd.zones),
+        "search": list(pvd.search),
+        "cost": pvd.cost.kind.value,
+        "cost_flags": sorted(pvd.cost.flags),
+        "groups": list(pvd.groups),
+        "metric": pvd.metric,
+        "reachability": pvd.reachability.value,
+        "usable": pvd.unusable is None,
+        "unusable": pvd.unusable,
+        "notes": list(pvd.notes),
+        "sources": list(pvd.sources),
+    }

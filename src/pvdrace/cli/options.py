@@ -1,0 +1,101 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..policy import Policy
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
+
+_CONFIG = "pvdrace.config"
+
+
+def config_option(command: Command) -> Command:
+    """``--config FILE``, before or after the command's name; read it with `config_file`."""
+
+    def keep(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.meta[_CONFIG] = value
+
+    return click.option(
+        "--config",
+        metavar="FILE",
+        callback=keep,
+        expose_value=False,
+        help="The configuration. Default: $PVDRACE_CONFIG, then ./pvdrace.toml.",
+    )(command)
+
+
+def config_file() -> str | None:
+    """The configuration file to use: as told, by the environment, or the one that lies here; else None."""
+    told = click.get_current_context().meta.get(_CONFIG) or os.environ.get("PVDRACE_CONFIG")
+    if told:
+        return str(told)
+    return "pvdrace.toml" if Path("pvdrace.toml").is_file() else None
+
+
+def json_option(command: Command) -> Command:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def policy_options(command: Command) -> Command:
+    """``--require``, ``--prefer``, ``--avoid``, ``--prohibit``; give the four to `policy_from`."""
+    helps = {
+        "require": "Use nothing else.",
+        "prefer": "Try it first.",
+        "avoid": "Only if all others fail.",
+        "prohibit": "Never use it, not for DNS either.",
+    }
+    for name in reversed(helps):
+        command = click.option(
+            f"--{name}",
+            metavar="SELECTOR",
+            multiple=True,
+            callback=_check_selectors,
+            help=f"{helps[name]} Repeatable.",
+        )(command)
+    return command
+
+
+def policy_from(require: Any, prefer: Any, avoid: Any, prohibit: Any) -> Policy | None:
+    """The policy that the options spell, None for none."""
+    from ..policy import Policy
+
+    return Policy(require, prefer, avoid, prohibit) or None
+
+
+def timeout_option(text: str, default: float | None = None) -> Callable[[Command], Command]:
+    """``--timeout SECONDS``."""
+    kind = click.FloatRange(min=0, min_open=True)
+    return click.option(
+        "--timeout", metavar="SECONDS", type=kind, callback=_check_finite, default=default, help=text
+    )
+
+
+def _check_finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds", context, parameter)
+    return value
+
+
+def _check_selectors(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    from ..policy import Selector
+
+    for value in values:
+        try:
+            Selector.parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+    return values

@@ -1,0 +1,69 @@
+"""What a race is won for: the stream, with the report that explains how it was won."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from anyio.abc import ByteStream, SocketAttribute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .race.report import RaceReport
+
+
+class Connection(ByteStream):
+    """A connected `anyio.abc.ByteStream` and its `report`.
+
+    Typed attributes (`anyio.abc.SocketAttribute`, `anyio.streams.tls.TLSAttribute`) are those of the stream
+    within: ``connection.extra(TLSAttribute.peer_certificate)``. Also an asynchronous context manager.
+    """
+
+    __slots__ = ("_release", "report", "stream")
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        report: RaceReport,
+        release: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        """``release`` takes the socket over in the end, where a plain close could send a stray packet."""
+        self.stream = stream
+        self.report = report
+        self._release = release
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Receive at most ``max_bytes`` bytes; raises `anyio.EndOfStream` at the end."""
+        return await self.stream.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        """Send all the bytes."""
+        await self.stream.send(item)
+
+    async def send_eof(self) -> None:
+        """Say that nothing more is to come (not possible inside TLS: raises NotImplementedError)."""
+        await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        release, self._release = self._release, None
+        if release is None:
+            await self.stream.aclose()
+            return
+        spare = socket.socket(fileno=os.dup(self.stream.extra(SocketAttribute.raw_socket).fileno()))
+        try:
+            await self.stream.aclose()
+        finally:
+            release(spare)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The typed attributes of the stream within."""
+        return self.stream.extra_attributes
+
+    def __repr__(self) -> str:
+        winner = self.report.winner
+        path = f"{winner.pvd} {winner.remote}" if winner else "?"
+        return f"<Connection {self.report.endpoint} via {path}>"

@@ -1,0 +1,160 @@
+"""All sources into one `PvdSet`. Pure, and blind to the order in which sources and interfaces came up.
+
+The configuration wins, key by key; what it leaves out is what the kernel says of that interface.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..model import Cost, CostClass, ProvisioningDomain, PvdSet
+from .implicit import SOURCE, interface_pvd
+from .resolvers import SystemDns, settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ..config import Configuration, PvdConfig
+    from .state import KernelState, Link
+
+CONFIGURATION = "configuration"
+
+
+def merge(
+    configuration: Configuration,
+    state: KernelState,
+    dns: SystemDns | None = None,
+    others: Iterable[ProvisioningDomain] = (),
+    previous: PvdSet | None = None,
+) -> PvdSet:
+    """The PvDs of the host: the configured ones in their order, then the rest by name.
+
+    An interface that a configured PvD uses has no implicit PvD besides. ``others`` come from further sources;
+    a name that is taken is theirs who come first: configuration, kernel, others. With the same content as
+    ``previous``, ``previous`` itself is returned; else its generation plus one.
+    """
+    dns = dns or SystemDns()
+    found = {pvd.name: _configured(pvd, state, dns) for pvd in configuration.pvds}
+    claimed = {pvd.interface for pvd in found.values()}
+    if SOURCE in configuration.discover:
+        for link in sorted(state.links, key=lambda link: link.name):
+            if not link.loopback and link.name not in claimed:
+                pvd = _with_dns(interface_pvd(state, link), dns, link)
+                name = _free_name(link.name, found)
+                found[name] = replace(pvd, name=name)
+    for pvd in sorted(others, key=lambda pvd: (pvd.name, pvd.sources, repr(pvd))):
+        found.setdefault(pvd.name, pvd)
+    return _numbered(tuple(found.values()), previous)
+
+
+def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> ProvisioningDomain:
+    link = _link_of(config, state)
+    if link is None:
+        pvd = ProvisioningDomain(config.name, interface=config.interface, unusable=_no_interface(config))
+    else:
+        pvd = _on_link(config, state, dns, link)
+    return replace(
+        pvd,
+        name=config.name,
+        resolvers=pvd.resolvers if config.resolvers is None else config.resolvers,
+        zones=pvd.zones if config.zones is None else config.zones,
+        search=pvd.search if config.search is None else config.search,
+        type=config.type or pvd.type,
+        cost=Cost(config.cost or CostClass.UNKNOWN, config.cost_flags or frozenset()),
+        groups=config.groups or (),
+        pref64=config.pref64 or (),
+        address_table=config.address_table or pvd.address_table,
+        configured_metric=config.metric,
+        sources=(CONFIGURATION, *pvd.sources),
+    )
+
+
+def _link_of(config: PvdConfig, state: KernelState) -> Link | None:
+    """The interface that is named, else the one that carries an address of it, else its namesake."""
+    if config.interface is not None:
+        return state.link_named(config.interface)
+    for address in config.addresses or ():
+        if link := state.link_of_address(address):
+            return link
+    return state.link_named(config.name)
+
+
+def _no_interface(config: PvdConfig) -> str:
+    if config.interface is not None:
+        return f"no such interface {config.interface}"
+    return f"no interface given, and none is called {config.name}"
+
+
+def _on_link(config: PvdConfig, state: KernelState, dns: SystemDns, link: Link) -> ProvisioningDomain:
+    pvd = interface_pvd(state, link, config.addresses)
+    if config.addresses is not None:
+        here = {address.address for address in pvd.addresses}
+        on_link = {a.address for a in state.addresses_by_index.get(link.index, ()) if a.usable}
+        missing = [text for text in config.addresses if text not in here and text not in on_link]
+        if missing:
+            note = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not on {link.name}"
+            pvd = replace(
+                pvd,
+                unusable=note if pvd.unusable == "no address" else pvd.unusable,
+                notes=(*pvd.notes, note),
+            )
+    return pvd if config.resolvers is not None else _with_dns(pvd, dns, link)
+
+
+def _with_dns(pvd: ProvisioningDomain, dns: SystemDns, link: Link) -> ProvisioningDomain:
+    settings = settings_for(dns, link.name, link.index, pvd.families, link.loopback)
+    return replace(
+        pvd,
+        resolvers=settings.resolvers,
+        search=settings.search,
+        zones=settings.zones,
+        notes=(*pvd.notes, *settings.notes),
+    )
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """The name of an implicit PvD; it gives way to a configured one that is called like its device."""
+    candidate, n = name, 1
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}-{n}"
+    return candidate
+
+
+def _numbered(pvds: tuple[ProvisioningDomain, ...], previous: PvdSet | None) -> PvdSet:
+    if previous is None:
+        return PvdSet(pvds)
+    generation = previous.generation + 1
+    numbered = tuple(
+        replace(pvd, attachment=_attachment(previous.get(pvd.name), pvd, generation)) for pvd in pvds
+    )
+    return previous if numbered == previous.pvds else PvdSet(numbered, generation)
+
+
+def _attachment(old: ProvisioningDomain | None, new: ProvisioningDomain, generation: int) -> int:
+    """A number that a PvD of this name has not had before, where what was learnt of it no longer holds.
+
+    That is so when the device was made anew, when the PvD can work again, and when it has lost an address or
+    a resolver. One that it gains takes nothing back. A PvD that comes back starts at the generation, which no
+    earlier attachment of its name has reached.
+    """
+    if old is None:
+        return generation
+    returned = old.unusable is not None and new.unusable is None
+    same = not returned and old.ifindex == new.ifindex and _learnt_from(old) <= _learnt_from(new)
+    return old.attachment if same else old.attachment + 1
+
+
+def _learnt_from(pvd: ProvisioningDomain) -> set[object]:
+    """The addresses and resolvers that whatever is known of a PvD was learnt with.
+
+    A temporary IPv6 address (RFC 8981) counts by its prefix only: a new one each day is no new network.
+    """
+    addresses = (_prefix(a.address, a.prefix_length) if a.temporary else a.address for a in pvd.addresses)
+    return {*addresses, *pvd.resolvers}
+
+
+def _prefix(address: str, length: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network((address, length), strict=False)

@@ -1,0 +1,354 @@
+"""The core on asyncio and trio, by anyio.
+
+One loop owns everything. All sockets of a race live in one registry and are waited for through one epoll
+descriptor, so a race is one awaiting task however many attempts are in flight, and one ``finally`` closes
+whatever did not win. Tasks are spawned only for what has to await on its own: a lookup that the cache cannot
+answer, and the stage after the transport handshake (TLS, the application's check). They report through an
+eventfd that the same epoll watches, as does the netlink socket that says that a PvD came or went.
+
+Results are handled before the timer when both are due; time is read once a step.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from errno import EALREADY, EINPROGRESS, EISCONN
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import anyio
+
+from ..dns.messages import DnsFailure
+from ..net.sockets import describe, handshake, open_pinned, start_connect
+from ..race.actions import Cancel, Connect, Lookup
+from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
+from ..race.race import Won
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from ..dns.messages import Answer
+    from ..model import Candidate, ProvisioningDomain
+    from ..race.actions import Action
+    from ..race.events import Event
+    from ..race.race import Race
+
+T = TypeVar("T")
+Product_co = TypeVar("Product_co", covariant=True)
+
+STREAM = socket.SOCK_STREAM
+WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
+
+
+class Lookups(Protocol):
+    """What the driver needs of a resolver."""
+
+    def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
+        """The answer, if it is known; no I/O."""
+
+    async def lookup(
+        self, pvd: ProvisioningDomain, name: str, type: str, *, release: Callable[[socket.socket], None]
+    ) -> Answer:
+        """Ask inside the PvD; sockets that are done with go to ``release``. Raises `DnsFailure`."""
+
+
+class Changes(Protocol):
+    """What the driver needs of a monitor: a descriptor, and the events that its readiness stands for."""
+
+    def fileno(self) -> int:
+        """Readable when PvDs may have come or gone; -1 for none."""
+
+    async def events(self) -> Sequence[Event]:
+        """`PvdAdded` and `PvdWithdrawn` since the last call."""
+
+
+class Stage(Protocol[Product_co]):
+    """What an attempt does after the transport handshake, on a connected socket that is then its own."""
+
+    async def __call__(self, sock: socket.socket, candidate: Candidate) -> Product_co:
+        """Return the product, or close the socket and raise."""
+
+
+@dataclass(slots=True)
+class Driven(Generic[T]):
+    """What a race brought: the winner's socket, or the product of its stage; neither if it was lost."""
+
+    sock: socket.socket | None = None
+    product: T | None = None
+
+
+async def drive(
+    race: Race,
+    lookups: Lookups,
+    *,
+    changes: Changes | None = None,
+    stage: Stage[T] | None = None,
+    discard: Callable[[T], Awaitable[None]] | None = None,
+    release: Callable[[socket.socket], None] = socket.socket.close,
+    clock: Callable[[], float] = anyio.current_time,
+) -> Driven[T]:
+    """Run a race to its end on real sockets. ``race.outcome`` says how it ended.
+
+    ``discard`` closes the product of a stage that came too late. ``release`` takes the losers' sockets: it
+    closes them, at once or when their peers have had their say (see `pvdrace.net.lingering`). Cancellation
+    releases everything.
+    """
+    driver = _Driver(race, lookups, changes, stage, release, clock)
+    try:
+        actions = race.start(clock())
+        if stage is None:
+            actions = await driver.run(actions)
+        if race.outcome is None:
+            async with anyio.create_task_group() as driver.tasks:
+                await driver.run(actions)
+        return driver.result()
+    finally:
+        driver.close()
+        if discard is not None and driver.products:
+            with anyio.CancelScope(shield=True):
+                for product in driver.products.values():
+                    await discard(product)
+
+
+class _Driver(Generic[T]):
+    def __init__(
+        self,
+        race: Race,
+        lookups: Lookups,
+        changes: Changes | None,
+        stage: Stage[T] | None,
+        release: Callable[[socket.socket], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.race = race
+        self.lookups = lookups
+        self.changes = changes
+        self.stage = stage
+        self.release = release
+        self.clock = clock
+        self.tasks: TaskGroup | None = None  # made when something has to await on its own
+        self.inbox: deque[Event] = deque()
+        self.sockets: dict[int, socket.socket] = {}  # every socket that is ours, by attempt
+        self.connecting: dict[int, Connect] = {}  # by descriptor, while the handshake is under way
+        self.scopes: dict[int, anyio.CancelScope] = {}  # tasks, by lookup or attempt
+        self.products: dict[int, T] = {}
+        self.spares: dict[int, socket.socket] = {}  # keep what a stage may close, where that is not enough
+        self.epoll: select.epoll | None = None
+        self.bell = -1  # the eventfd that tasks ring
+
+    # ------------------------------------------------------------------ the loop
+
+    async def run(self, actions: Sequence[Action]) -> Sequence[Action]:
+        """Perform actions until the race is over.
+
+        Without a task group: until one is needed; returns the actions that need it.
+        """
+        race = self.race
+        inbox = self.inbox
+        while True:
+            deferred = self._perform(actions)
+            if race.outcome is not None or deferred:
+                return deferred
+            if inbox:
+                actions = race.handle(inbox.popleft(), self.clock())
+                continue
+            now = self.clock()
+            if race.deadline <= now:
+                actions = race.tick(now)
+                continue
+            actions = ()
+            await self._wait(race.deadline)
+
+    def _perform(self, actions: Sequence[Action]) -> Sequence[Action]:
+        deferred: list[Action] = []
+        for action in actions:
+            if isinstance(action, Connect):
+                self._connect(action)
+            elif isinstance(action, Lookup):
+                if not self._lookup(action):
+                    deferred.append(action)
+            elif isinstance(action, Cancel):
+                self._cancel(action.target.id)
+        return deferred
+
+    async def _wait(self, deadline: float) -> None:
+        """Wait for a socket, a task, a change of PvDs, or the deadline; what happened is in the inbox."""
+        epoll = self._watched()
+        with anyio.CancelScope(deadline=deadline):
+            await anyio.wait_readable(epoll.fileno())
+        for descriptor, _ in epoll.poll(0):
+            attempt = self.connecting.get(descriptor)
+            if attempt is not None:
+                self._handshake_over(attempt)
+            elif descriptor == self.bell:
+                os.eventfd_read(descriptor)
+            elif self.changes is not None:
+                self.inbox.extend(await self.changes.events())
+
+    def _watched(self) -> select.epoll:
+        """The one descriptor that is readable when anything of this race happens."""
+        if self.epoll is None:
+            self.epoll = select.epoll()
+            for descriptor in self.connecting:
+                self.epoll.register(descriptor, WRITABLE)
+            if self.changes is not None and self.changes.fileno() >= 0:
+                self.epoll.register(self.changes.fileno(), select.EPOLLIN)
+        if self.tasks is not None and self.bell < 0:
+            self.bell = os.eventfd(1 if self.inbox else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self.epoll.register(self.bell, select.EPOLLIN)
+        return self.epoll
+
+    def _post(self, event: Event) -> None:
+        """A task has a result."""
+        self.inbox.append(event)
+        if self.bell >= 0:
+            os.eventfd_write(self.bell, 1)
+
+    # ------------------------------------------------------------------ lookups
+
+    def _lookup(self, action: Lookup) -> bool:
+        answer = self.lookups.cached(action.pvd, action.name, action.type)
+        if answer is not None:
+            self.inbox.append(LookupAnswered(action.id, answer.addresses, answer.server, True))
+        elif self.tasks is None:
+            return False
+        else:
+            self.tasks.start_soon(self._lookup_task, action, self._scope(action.id))
+        return True
+
+    async def _lookup_task(self, action: Lookup, scope: anyio.CancelScope) -> None:
+        with scope:
+            event: Event
+            try:
+                answer = await self.lookups.lookup(action.pvd, action.name, action.type, release=self.release)
+            except (DnsFailure, OSError, ValueError) as error:
+                event = LookupFailed(action.id, str(error), getattr(error, "server", None))
+            else:
+                event = LookupAnswered(action.id, answer.addresses, answer.server, answer.cached)
+            self._post(event)
+
+    # ------------------------------------------------------------------ attempts
+
+    def _connect(self, action: Connect) -> None:
+        pvd, local, remote, port, _ = action.candidate
+        try:
+            sock = open_pinned(pvd, STREAM, remote, port, local=local)
+        except OSError as error:
+            self.inbox.append(Failed(action.id, describe(error)))
+            return
+        self.sockets[action.id] = sock
+        code = start_connect(sock, pvd, remote, port)
+        if code == EINPROGRESS and pvd.is_loopback:
+            # The host answers itself before connect() is back: ask once more before waiting.
+            code = start_connect(sock, pvd, remote, port)
+        if code in (0, EISCONN):
+            self._established(action, sock)
+        elif code in (EINPROGRESS, EALREADY):
+            self.connecting[sock.fileno()] = action
+            if self.epoll is not None:
+                self.epoll.register(sock, WRITABLE)
+        else:
+            self._failed(action.id, describe(code))
+
+    def _handshake_over(self, action: Connect) -> None:
+        sock = self.sockets[action.id]
+        del self.connecting[sock.fileno()]
+        if self.epoll is not None:
+            self.epoll.unregister(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._failed(action.id, describe(code))
+        else:
+            self._established(action, sock)
+
+    def _established(self, action: Connect, sock: socket.socket) -> None:
+        measured = handshake(sock)
+        rtt = measured.rtt if measured is not None else None
+        if self.stage is None:
+            self.inbox.append(Ready(action.id, rtt, sock.getsockname()[0]))
+            return
+        assert self.tasks is not None  # a race with a stage has a task group from its start
+        self.inbox.append(Connected(action.id, rtt))
+        self.tasks.start_soon(self._stage_task, self.stage, action, self._scope(action.id))
+
+    async def _stage_task(self, stage: Stage[T], action: Connect, scope: anyio.CancelScope) -> None:
+        sock = self.sockets.pop(action.id, None)
+        if sock is None:
+            return  # cancelled and closed before this task began
+        local = sock.getsockname()[0]
+        if self.release is not socket.socket.close:
+            self.spares[action.id] = sock.dup()
+        with scope:
+            event: Event
+            try:  # the socket is the stage's own now
+                self.products[action.id] = await stage(sock, action.candidate)
+            except Exception as error:  # whatever an application's check raises is this attempt's failure
+                event = Failed(action.id, describe_stage(error))
+            else:
+                event = Ready(action.id, None, local)
+            self._post(event)
+
+    def _failed(self, attempt: int, error: str) -> None:
+        self.sockets.pop(attempt).close()
+        self.inbox.append(Failed(attempt, error))
+
+    def _cancel(self, subject: int) -> None:
+        scope = self.scopes.pop(subject, None)
+        if scope is not None:
+            scope.cancel()
+        sock = self.sockets.pop(subject, None)
+        if sock is not None:
+            if self.connecting.pop(sock.fileno(), None) is not None and self.epoll is not None:
+                self.epoll.unregister(sock)
+            self.release(sock)
+
+    # ------------------------------------------------------------------ the end
+
+    def result(self) -> Driven[T]:
+        """Take the winner out of the registry; the rest is closed by `close`."""
+        outcome = self.race.outcome
+        if not isinstance(outcome, Won):
+            return Driven()
+        winner = outcome.attempt.id
+        if self.stage is None:
+            return Driven(self.sockets.pop(winner))
+        if winner in self.spares:
+            self.spares.pop(winner).close()
+        return Driven(None, self.products.pop(winner))
+
+    def close(self) -> None:
+        """Close every descriptor that is still ours."""
+        for sock in (*self.sockets.values(), *self.spares.values()):
+            self.release(sock)
+        self.sockets.clear()
+        self.spares.clear()
+        if self.epoll is not None:
+            self.epoll.close()
+        if self.bell >= 0:
+            os.close(self.bell)
+
+    def _scope(self, subject: int) -> anyio.CancelScope:
+        scope = self.scopes[subject] = anyio.CancelScope()
+        return scope
+
+
+def describe_stage(error: Exception) -> str:
+    """One line for what went wrong after the transport handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"wrong certificate: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, anyio.EndOfStream):
+        return "closed by the peer"
+    if isinstance(error, anyio.BrokenResourceError):
+        cause = error.__cause__
+        return describe(cause) if isinstance(cause, OSError) else "connection broken"
+    if isinstance(error, OSError):
+        return describe(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())

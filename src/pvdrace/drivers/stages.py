@@ -1,0 +1,79 @@
+"""What an attempt does after its transport handshake: TLS, certificate verified, and the application's check.
+
+A stage owns the socket from its first instant: it returns a stream, or closes everything and raises. So
+the race can lose an attempt here and go on (HEv3 s6.1): behind an intercepting portal TCP always connects.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.tls import TLSStream
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import ByteStream
+
+    from ..model import Candidate
+
+
+class CheckFailed(Exception):
+    """The application's check said no."""
+
+    def __str__(self) -> str:
+        return "check failed"
+
+
+async def wrap(sock: socket.socket) -> SocketStream:
+    """A connected socket as a stream; the socket is closed if that fails or is cancelled."""
+    try:
+        return await SocketStream.from_socket(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+class StreamStage:
+    """TLS where a context is given, then the application's check where there is one."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext | None,
+        hostname: str | None,
+        check: Callable[[ByteStream], Awaitable[Any]] | None,
+    ) -> None:
+        self.context = context
+        self.hostname = hostname
+        self.check = check
+
+    async def __call__(self, sock: socket.socket, candidate: Candidate) -> ByteStream:
+        """Make the socket a stream that has done all that was asked."""
+        stream: ByteStream = await wrap(sock)
+        try:
+            if self.context is not None:
+                # Deliberate: not standard_compatible (RFC 8446 s6.1): many servers close without
+                # close_notify, and waiting for theirs would make every close a round trip.
+                stream = await TLSStream.wrap(
+                    stream,
+                    server_side=False,
+                    hostname=self.hostname,
+                    ssl_context=self.context,
+                    standard_compatible=False,
+                )
+            if self.check is not None and await self.check(stream) is False:
+                raise CheckFailed
+        except BaseException:
+            await discard(stream)
+            raise
+        return stream
+
+
+async def discard(stream: ByteStream) -> None:
+    """Close a stream at once, saying no good-bye, even while being cancelled."""
+    with anyio.CancelScope(shield=True):
+        await anyio.aclose_forcefully(stream)

@@ -1,0 +1,237 @@
+"""One PvD in a race: RFC 8305 s3 to s5 over the answers of that PvD alone, and its timers. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import inf
+from typing import TYPE_CHECKING
+
+from ..model import is_loopback, parse_literal
+from .actions import Connect, Lookup, Skip
+from .nat64 import synthesise
+from .ordering import order, unusable
+from .pacing import ATTEMPT_FLOOR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..model import Candidate, ProvisioningDomain, Ranked
+    from .pacing import Pacing
+
+Dialable = tuple[tuple["Candidate", ...], tuple[Skip, ...]]
+CANDIDATES_KEPT = 1024  # lists of candidates, a PvD
+LOCALHOST = ("::1", "127.0.0.1")  # RFC 6761 s6.3: no lookup
+
+
+class Attempt:
+    """A started candidate (RFC 8305 s5) while it is in flight. It has failed if silent until ``deadline``."""
+
+    connected: bool = False
+
+    def __init__(self, action: Connect, branch: Branch, started: float, deadline: float) -> None:
+        self.action = action
+        self.branch = branch
+        self.started = started
+        self.deadline = deadline
+
+
+class Branch:
+    """One PvD in the race. What it may do next is derived from these few facts."""
+
+    # Where every branch begins; an attribute of its own only once it changes.
+    resolved: bool = False
+    """Its lookups were started, or none are needed."""
+    preferred: str = ""
+    """The record type whose answer is worth the Resolution Delay."""
+    gate: float = -inf
+    """The end of the Resolution Delay, while it runs."""
+    in_flight: int = 0
+    previous_start: float = -inf
+    next_start: float = -inf
+    """When the Connection Attempt Delay ends."""
+    withdrawn: bool = False
+    addresses: tuple[str, ...] = ()
+    """All that was answered so far."""
+    waiting: tuple[Candidate, ...] = ()
+    """The candidates that have not started, in their order."""
+    attempted: tuple[str, ...] = ()
+    """The addresses whose candidates have started."""
+
+    def __init__(self, ranked: Ranked, opens: float) -> None:
+        self.ranked = ranked
+        self.pvd: ProvisioningDomain = ranked.pvd
+        self.opens = opens  # its attempts may begin; inf: when all before it have failed
+        self.looking_up: dict[int, Lookup] = {}
+
+    def failed(self) -> bool:
+        """Nothing of it is under way and nothing is left to try."""
+        return self.resolved and not (self.waiting or self.in_flight or self.looking_up)
+
+    def start_due(self) -> float:
+        """When its next attempt may start, if one is waiting."""
+        due = self.next_start
+        if self.opens > due:
+            due = self.opens
+        return due if due > self.gate else self.gate
+
+    # ------------------------------------------------------------------ lookups (RFC 8305 s3)
+
+    def asked(self, lookup: Lookup) -> None:
+        """A question is on its way."""
+        self.looking_up[lookup.id] = lookup
+        self.preferred = self.preferred or lookup.type
+
+    def answered(self, lookup_id: int) -> bool:
+        """A question of this branch came back, with whatever result; False: it is not one of its own."""
+        lookup = self.looking_up.pop(lookup_id, None)
+        if lookup is None:
+            return False
+        if lookup.type == self.preferred:
+            # RFC 8305 s3: a positive or negative AAAA answer ends the wait.
+            # Deliberate: so does a failed lookup, which RFC 8305 s3 does not name (HEv3 s4.2 counts errors
+            # as negative answers): there is nothing left to wait for.
+            self.gate = -inf
+        return True
+
+    def delay_for_preferred(self, now: float, delay: float) -> None:
+        """RFC 8305 s3: the Resolution Delay runs from the first answer, not from the question."""
+        if not self.addresses and any(p.type == self.preferred for p in self.looking_up.values()):
+            self.gate = now + delay
+
+    # ------------------------------------------------------------------ addresses (RFC 8305 s4)
+
+    def join(
+        self, addresses: Sequence[str], port: int, pacing: Pacing, rtt: Mapping[str, float] | None
+    ) -> Sequence[Skip]:
+        """Sort new addresses into what has not started; returns those that are not dialled here.
+
+        RFC 8305 s6, HEv3 s7: the whole list is sorted anew, as if all had been there from the start.
+        """
+        before = self.addresses
+        self.addresses = (*before, *addresses) if before else tuple(addresses)
+        count = pacing.preferred_address_family_count
+        candidates, skipped = candidates_for(self.ranked, self.addresses, port, count, rtt)
+        if self.attempted:
+            self.waiting = tuple([c for c in candidates if c.remote not in self.attempted])
+        else:
+            self.waiting = candidates
+        if before and skipped:
+            return [skip for skip in skipped if skip.address not in before]
+        return skipped
+
+    # ------------------------------------------------------------------ attempts (RFC 8305 s5)
+
+    def attempt_started(self, now: float, pacing: Pacing, rtt: Mapping[str, float] | None) -> Candidate:
+        """Take the next candidate, and start the Connection Attempt Delay that its successor waits for."""
+        candidate = self.waiting[0]
+        self.waiting = self.waiting[1:]
+        self.attempted += (candidate.remote,)
+        self.in_flight += 1
+        self.previous_start = now
+        self.next_start = now + pacing.attempt_delay(rtt.get(candidate.remote) if rtt else None)
+        return candidate
+
+    def attempt_failed(self, now: float) -> None:
+        """RFC 9623 s4.1: a failure starts the next at once; RFC 8305 s5: 10 ms after the last start."""
+        self.in_flight -= 1
+        self.hurry(now)
+
+    def hurry(self, now: float) -> None:
+        """Let the next attempt start as soon as RFC 8305 s5 allows."""
+        self.next_start = max(now, self.previous_start + ATTEMPT_FLOOR)
+
+    def take_back(self, candidates: Sequence[Candidate]) -> None:
+        """Attempts that were held back are candidates again, before those that never started."""
+        again = {candidate.remote for candidate in candidates}
+        self.in_flight -= len(again)
+        self.attempted = tuple([remote for remote in self.attempted if remote not in again])
+        self.waiting = (*candidates, *self.waiting)
+
+    def withdraw(self) -> list[Lookup]:
+        """The PvD is gone; returns the questions that were still open."""
+        self.withdrawn = self.resolved = True
+        self.waiting = ()
+        unanswered = list(self.looking_up.values())
+        self.looking_up.clear()
+        return unanswered
+
+    def __repr__(self) -> str:
+        state = f"{self.in_flight} in flight" if self.in_flight else "waiting"
+        return f"{self.pvd.name}: {'failed' if self.failed() else state}"
+
+
+def candidates_for(
+    ranked: Ranked, addresses: tuple[str, ...], port: int, count: int, rtt: Mapping[str, float] | None
+) -> Dialable:
+    """What to dial of these addresses in a PvD, best first, and what not, with the reason.
+
+    Where no history has a say, this is worked out once and kept with the PvD, as `order` keeps its part.
+    """
+    pvd, families = ranked.pvd, ranked.families
+    if rtt:
+        return _candidates_for(pvd, families, addresses, port, count, rtt)
+    try:
+        known: dict[object, Dialable] = pvd.__dict__["_candidates"]
+    except KeyError:
+        known = pvd.__dict__["_candidates"] = {}
+    key = (addresses, port, families, count)
+    found = known.get(key)
+    if found is None:
+        if len(known) >= CANDIDATES_KEPT:
+            known.clear()
+        found = known[key] = _candidates_for(pvd, families, addresses, port, count, None)
+    return found
+
+
+def _candidates_for(
+    pvd: ProvisioningDomain,
+    families: tuple[int, ...],
+    addresses: tuple[str, ...],
+    port: int,
+    count: int,
+    rtt: Mapping[str, float] | None,
+) -> Dialable:
+    usable: list[str] = []
+    skipped: list[Skip] = []
+    for address in dict.fromkeys(synthesise(pvd, addresses)):
+        reason = _why_not(pvd, families, address)
+        if reason is None:
+            usable.append(address)
+        else:
+            skipped.append(Skip(pvd.name, address, reason))
+    candidates = order(pvd, usable, port, preferred_address_family_count=count, rtt=rtt)
+    return tuple(candidates), tuple(skipped)
+
+
+def _why_not(pvd: ProvisioningDomain, families: tuple[int, ...], address: str) -> str | None:
+    try:
+        reason = unusable(pvd, address)
+    except ValueError as error:
+        return str(error)
+    if reason is None and (6 if ":" in address else 4) not in families:
+        return "family left out by policy"
+    return reason
+
+
+@lru_cache(maxsize=1024)
+def addresses_without_lookup(host: str) -> tuple[str, ...] | None:
+    """The addresses of an IP literal or of ``localhost``; None for a name that has to be looked up."""
+    literal = parse_literal(host)
+    if literal is not None:
+        return (literal.address,)
+    return LOCALHOST if is_loopback(host) else None
+
+
+def record_types(ranked: Ranked) -> tuple[str, ...]:
+    """The questions for a PvD, in the order of asking (HEv3 s4.1): only for families that it can use.
+
+    With a NAT64 prefix an A answer is of use too (HEv3 s4.1, RFC 6052): it is synthesised.
+    """
+    pvd = ranked.pvd
+    families = [f for f in (pvd.families or (6, 4)) if f in ranked.families]
+    types = []
+    if 6 in families:
+        types.append("AAAA")
+    if 4 in families or (6 in families and pvd.pref64):
+        types.append("A")
+    return tuple(types)

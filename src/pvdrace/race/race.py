@@ -1,0 +1,356 @@
+"""The race: lookups inside each PvD, staggered attempts across them, one winner.
+
+Two staggers with timers of their own, as RFC 9623 s4 orders them. Across PvDs: the head start that
+`rank` gave each *branch*. Inside a branch: RFC 8305, whole, over the answers of that PvD alone.
+
+How to drive it: perform what `start` returns; hand every result to `handle`; once `deadline` has come and
+*all results that are due have been handled*, call `tick`. `handle` records and cancels, only `tick` starts:
+so a success and a timer of the same instant never start a needless attempt.
+
+A tick that returns nothing has changed nothing that a later one would not do: so the log, which has no
+ticks, is enough to run a race again.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
+from .branch import Attempt, Branch, addresses_without_lookup, record_types
+from .events import (
+    Connected,
+    Event,
+    Failed,
+    LookupAnswered,
+    LookupFailed,
+    PvdAdded,
+    PvdWithdrawn,
+    Ready,
+)
+from .outcome import Lost as Lost
+from .outcome import Won as Won
+from .pacing import Pacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..model import Endpoint, Ranking
+
+NO_RTT: Mapping[str, Mapping[str, float]] = {}
+DEFAULT_PACING = Pacing()
+
+
+class Race:
+    """A connection race over ranked PvDs. See the module for how to drive it.
+
+    ``deadline`` is absolute, on the caller's clock: a tick before it changes nothing, a late one only costs
+    time; inf: only an event can help. ``outcome`` is None until the race is over, and then for ever the same.
+    ``hold``: the first transport handshake decides, and its rivals are held back until it is ready or fails
+    (``ready="tcp"`` with TLS to follow); otherwise rivals go on until one is ready.
+    ``rtt`` are the round-trip times learnt, by PvD name and address: each PvD sees its own alone.
+    ``timeout`` is for the whole race, in seconds. Raises ValueError for one that is negative or not a number.
+    """
+
+    deadline: float = inf
+    outcome: Won | Lost | None = None
+    ended: float | None = None
+    """The caller's clock when the outcome was known."""
+    started: float = 0.0
+    _until: float = inf
+    _holder: Attempt | None = None
+    _ids: int = 0
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ranking: Ranking,
+        pacing: Pacing = DEFAULT_PACING,
+        *,
+        hold: bool = False,
+        timeout: float | None = None,
+        rtt: Mapping[str, Mapping[str, float]] = NO_RTT,
+    ) -> None:
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be a number of at least 0, not {timeout!r}")
+        self.endpoint = endpoint
+        self.ranking = ranking
+        self.pacing = pacing
+        self.hold = hold
+        self.timeout = None if timeout == inf else timeout
+        self.rtt = rtt
+        self.log: list[tuple[float, Event | Action]] = []
+        self._branches: list[Branch] = []
+        self._attempts: dict[int, Attempt] = {}
+
+    # ------------------------------------------------------------------ the three calls of a driver
+
+    def start(self, now: float) -> Sequence[Action]:
+        """Begin. Call once."""
+        self.started = now
+        if self.timeout is not None:
+            self._until = now + self.timeout
+        for ranked in self.ranking.ranked:
+            # RFC 9623 s4.1: a head start each, without one only after a failure; nobody is before the first.
+            head_start = ranked.head_start if self._branches else 0.0
+            self._branches.append(Branch(ranked, inf if head_start is None else now + head_start))
+        actions: list[Action] = []
+        self._start_what_is_due(now, actions)
+        return self._settle(now, actions)
+
+    def handle(self, event: Event, now: float) -> Sequence[Action]:
+        """Take in a result. Late and unknown ones are legal and answered with nothing."""
+        if self.outcome is not None:
+            return ()
+        actions: list[Action] = []
+        kind = type(event)
+        if kind is Ready:
+            known = self._ready(event.id, now, actions)  # type: ignore[union-attr]
+        elif kind is Failed:
+            known = self._attempt_failed(event.id, now)  # type: ignore[union-attr]
+        elif kind is Connected:
+            known = self._connected(event.id, now, actions)  # type: ignore[union-attr]
+        elif kind is LookupAnswered:
+            known = self._answered(event, now, actions)  # type: ignore[arg-type]
+        elif kind is LookupFailed:
+            known = self._take_lookup(event.id) is not None  # type: ignore[union-attr]
+        elif kind is PvdWithdrawn:
+            known = self._withdrawn(event, now, actions)  # type: ignore[arg-type]
+        else:
+            known = self._added(event, now)  # type: ignore[arg-type]
+        if not known:
+            return ()
+        self.log.append((now, event))
+        return self._settle(now, actions)
+
+    def tick(self, now: float) -> Sequence[Action]:
+        """Start what is due. A tick before the deadline, or after the end, changes nothing."""
+        if now < self.deadline or self.outcome is not None:
+            return ()
+        actions: list[Action] = []
+        if now >= self._until:
+            self._end(Lost(f"{TIMEOUT} {float(self.timeout or 0)} s"), now, actions)
+        else:
+            self._give_up_on_the_silent(now, actions)
+            self._start_what_is_due(now, actions)
+        return self._settle(now, actions)
+
+    # ------------------------------------------------------------------ lookups (RFC 8305 s3)
+
+    def _resolve(self, branch: Branch, actions: list[Action]) -> None:
+        """RFC 8305 s3: AAAA, then A, back to back; HEv3 s4.1: of the families that this PvD has."""
+        branch.resolved = True
+        host = self.endpoint.host
+        addresses = addresses_without_lookup(host)
+        if addresses is not None:
+            actions += self._join(branch, addresses)
+            return
+        for record_type in record_types(branch.ranked):
+            lookup = Lookup(self._next_id(), branch.pvd, host, record_type)
+            branch.asked(lookup)
+            actions.append(lookup)
+        if not branch.looking_up:
+            actions.append(Skip(branch.pvd.name, host, "no family that this PvD has and policy allows"))
+
+    def _answered(self, event: LookupAnswered, now: float, actions: list[Action]) -> bool:
+        branch = self._take_lookup(event.id)
+        if branch is None:
+            return False
+        if event.addresses:
+            branch.delay_for_preferred(now, self.pacing.resolution_delay)
+            actions += self._join(branch, event.addresses)
+        return True
+
+    def _take_lookup(self, lookup_id: int) -> Branch | None:
+        for branch in self._branches:
+            if branch.answered(lookup_id):
+                return branch
+        return None
+
+    def _join(self, branch: Branch, addresses: Sequence[str]) -> Sequence[Skip]:
+        """HEv3 s5: history of this PvD alone; RFC 7556 s5.2.1: an answer is dialled where it came from."""
+        return branch.join(addresses, self.endpoint.port, self.pacing, self.rtt.get(branch.pvd.name))
+
+    # ------------------------------------------------------------------ attempts (RFC 8305 s5)
+
+    def _start_what_is_due(self, now: float, actions: list[Action]) -> None:
+        """RFC 9623 s4.1: each branch by timers of its own."""
+        if self._holder is not None:
+            return
+        for branch in self._branches:
+            if not branch.resolved and now >= self._resolves_at(branch):
+                self._resolve(branch, actions)
+            if branch.waiting and now >= branch.start_due() and self._has_room():
+                self._start_attempt(branch, now, actions)
+
+    def _resolves_at(self, branch: Branch) -> float:
+        return max(self.started, branch.opens - self.pacing.resolution_lead)
+
+    def _has_room(self) -> bool:
+        return len(self._attempts) < self.pacing.attempts_in_flight
+
+    def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
+        pacing = self.pacing
+        candidate = branch.attempt_started(now, pacing, self.rtt.get(branch.pvd.name))
+        action = Connect(self._next_id(), candidate)
+        self._attempts[action.id] = Attempt(action, branch, now, now + pacing.attempt_timeout)
+        actions.append(action)
+
+    def _attempt_failed(self, attempt_id: int, now: float) -> bool:
+        attempt = self._attempts.pop(attempt_id, None)
+        if attempt is None:
+            return False
+        attempt.branch.attempt_failed(now)
+        if attempt is self._holder:
+            self._let_rivals_go(now)
+        return True
+
+    def _give_up_on_the_silent(self, now: float, actions: list[Action]) -> None:
+        for attempt in list(self._attempts.values()):
+            if now >= attempt.deadline:
+                self._attempt_failed(attempt.action.id, now)
+                actions.append(Cancel(attempt.action, f"{TIMEOUT} {float(self.pacing.attempt_timeout)} s"))
+
+    # ------------------------------------------------------------------ progress (HEv3 s6.1)
+
+    def _connected(self, attempt_id: int, now: float, actions: list[Action]) -> bool:
+        attempt = self._attempts.get(attempt_id)
+        if attempt is None or attempt.connected:
+            return False
+        attempt.connected = True
+        attempt.deadline = now + self.pacing.attempt_timeout
+        if self.hold:
+            self._hold_rivals_back(attempt, actions)
+        else:
+            self._extend_timers(attempt, now)
+        return True
+
+    def _extend_timers(self, attempt: Attempt, now: float) -> None:
+        """HEv3 s6.1: the next attempt waits until this one should be ready.
+
+        Deliberate: RFC 9623 s4.1 has a timer of its own for each level; the head starts behind this branch
+        that still run are extended too, for the reason that HEv3 gives: not to start what will be cancelled.
+        """
+        expected = now + self.pacing.progress_allowance(now - attempt.started)
+        branch = attempt.branch
+        branch.next_start = max(branch.next_start, expected)
+        for other in self._branches[self._branches.index(branch) + 1 :]:
+            if now < other.opens < inf:
+                other.opens = max(other.opens, expected)
+
+    def _hold_rivals_back(self, holder: Attempt, actions: list[Action]) -> None:
+        """The first handshake leads. Cancelling its rivals may be a mistake: they stay candidates."""
+        self._holder = holder
+        rivals = [a for a in self._attempts.values() if a is not holder]
+        self._attempts = {holder.action.id: holder}
+        for branch in self._branches:
+            branch.take_back([a.action.candidate for a in rivals if a.branch is branch])
+        actions += [Cancel(rival.action, HELD_BACK) for rival in rivals]
+
+    def _let_rivals_go(self, now: float) -> None:
+        """The leader failed after its handshake: the race goes on at once with what was held back."""
+        self._holder = None
+        for branch in self._branches:
+            branch.hurry(now)
+
+    # ------------------------------------------------------------------ PvDs come and go
+
+    def _withdrawn(self, event: PvdWithdrawn, now: float, actions: list[Action]) -> bool:
+        """The kernel does not end a pending connect when its link goes (it must be cancelled)."""
+        branch = self._running(event.pvd)
+        if branch is None:
+            return False
+        actions += [Cancel(lookup, event.reason) for lookup in branch.withdraw()]
+        for attempt in [a for a in self._attempts.values() if a.branch is branch]:
+            self._attempt_failed(attempt.action.id, now)
+            actions.append(Cancel(attempt.action, event.reason))
+        return True
+
+    def _added(self, event: PvdAdded, now: float) -> bool:
+        """It joins at its place among those that still run."""
+        ranked = event.ranked
+        if self._running(ranked.pvd.name) is not None:
+            return False
+        opens = inf if ranked.head_start is None else max(now, self.started + ranked.head_start)
+        running = [index for index, branch in enumerate(self._branches) if not branch.withdrawn]
+        index = running[event.position] if event.position < len(running) else len(self._branches)
+        self._branches.insert(index, Branch(ranked, opens))
+        return True
+
+    def _running(self, name: str) -> Branch | None:
+        for branch in self._branches:
+            if branch.pvd.name == name and not branch.withdrawn:
+                return branch
+        return None
+
+    # ------------------------------------------------------------------ the end
+
+    def _ready(self, attempt_id: int, now: float, actions: list[Action]) -> bool:
+        winner = self._attempts.pop(attempt_id, None)
+        if winner is None:
+            return False
+        self._end(Won(winner.action), now, actions)
+        return True
+
+    def _end(self, outcome: Won | Lost, now: float, actions: list[Action]) -> None:
+        """RFC 8305 s5: the first success ends all others.
+
+        Deliberate: s5 would keep listening for late DNS answers for a second, for the cache. A call that has
+        returned leaves no task behind; what is cancelled is asked again when needed.
+        """
+        self.outcome = outcome
+        self.ended = now
+        self.deadline = inf
+        reason = "another won" if type(outcome) is Won else outcome.reason  # type: ignore[union-attr]
+        for branch in self._branches:
+            if branch.looking_up:
+                actions += [Cancel(lookup, reason) for lookup in branch.looking_up.values()]
+        if self._attempts:
+            actions += [Cancel(attempt.action, reason) for attempt in self._attempts.values()]
+
+    def _settle(self, now: float, actions: list[Action]) -> Sequence[Action]:
+        """After every change: write it down; is the race lost, and if not, when is something due?"""
+        for action in actions:
+            self.log.append((now, action))
+        if self.outcome is not None:
+            return actions
+        deadline = self._until
+        for attempt in self._attempts.values():
+            if attempt.deadline < deadline:
+                deadline = attempt.deadline
+        if self._holder is None:
+            forerunners_failed = True
+            for branch in self._branches:
+                if branch.failed():
+                    continue
+                if forerunners_failed:
+                    forerunners_failed = False
+                    if branch.opens > now:
+                        branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
+                if not branch.resolved:
+                    deadline = min(deadline, self._resolves_at(branch))
+                elif branch.waiting and self._has_room():
+                    deadline = min(deadline, branch.start_due())
+            if forerunners_failed:
+                deadline = inf
+                self.outcome, self.ended = Lost(self._why_lost()), now
+        self.deadline = deadline
+        return actions
+
+    def _why_lost(self) -> str:
+        if all(branch.withdrawn for branch in self._branches):
+            return "no usable provisioning domain"
+        if any(branch.attempted for branch in self._branches):
+            return "all attempts failed"
+        if addresses_without_lookup(self.endpoint.host) or any(type(entry) is Skip for _, entry in self.log):
+            return "no usable address"
+        return "no address found"
+
+    def _next_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    def __repr__(self) -> str:
+        outcome = type(self.outcome).__name__.lower() if self.outcome else "running"
+        branches = ", ".join(map(repr, self._branches))
+        return f"<Race {self.endpoint} {outcome} | {branches} | deadline {self.deadline - self.started:+.3f}>"

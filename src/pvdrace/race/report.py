@@ -1,0 +1,247 @@
+"""The report: every lookup, every attempt, every reason, as a value. Pure.
+
+A report holds what the race was given and what its log says; everything else is derived when it is asked
+for, so that a connection that nobody asks about costs nothing. What it holds is enough to run the race
+again: `RaceReport.replay` feeds the log to a fresh core.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from . import timeline
+from .actions import TIMEOUT, Action, Cancel, Connect, Lookup, Skip
+from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
+from .race import Lost, Race, Won
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..model import Candidate, Endpoint, Ranking
+
+SCHEMA = "pvdrace.report/1"
+
+
+@dataclass(slots=True)
+class LookupRecord:
+    """One question to one PvD. Times are seconds from the race's start, ``ended`` None while unanswered."""
+
+    pvd: str
+    type: str
+    started: float
+    server: str | None = None
+    ended: float | None = None
+    outcome: str = "pending"
+    """``answered``, ``failed``, ``cancelled`` or ``pending``."""
+    addresses: tuple[str, ...] = ()
+    error: str | None = None
+    cached: bool = False
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """One connection attempt. Times are seconds from the race's start."""
+
+    pvd: str
+    remote: str
+    port: int
+    family: int
+    local: str | None
+    started: float
+    connected: float | None = None
+    """When the transport handshake was done."""
+    ended: float | None = None
+    outcome: str = "pending"
+    """``won``, ``failed``, ``cancelled`` or ``pending``."""
+    error: str | None = None
+    rtt: float | None = None
+    """The kernel's round-trip time of the handshake (TCP_INFO)."""
+
+
+@dataclass(frozen=True)
+class RaceReport:
+    """What a race did and why. ``str()`` is the timeline; `to_json` the schema ``pvdrace.report/1``."""
+
+    endpoint: Endpoint
+    ranking: Ranking
+    log: list[tuple[float, Event | Action]] = field(repr=False)
+    started: float = 0.0
+    """The clock's reading at the start, in seconds; the log's times are readings of the same clock."""
+    result: Won | Lost | None = None
+    ready: str = "tcp"
+    """What a winner had to have done: ``tcp``, ``tls`` or the name of the application's check."""
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The keyword arguments of `Race` that this race was given: pacing, hold, timeout, rtt."""
+    ended: float | None = None
+    """The clock's reading when the outcome was known; None for a race that its caller ended."""
+
+    @classmethod
+    def of(cls, race: Race, ready: str = "tcp") -> RaceReport:
+        """The report of a race, at any moment of it."""
+        settings = {"pacing": race.pacing, "hold": race.hold, "timeout": race.timeout, "rtt": race.rtt}
+        return cls(
+            race.endpoint, race.ranking, race.log, race.started, race.outcome, ready, settings, race.ended
+        )
+
+    # ------------------------------------------------------------------ what it says
+
+    @property
+    def outcome(self) -> str:
+        """``won``, ``lost``, or ``cancelled`` for a race that its caller ended."""
+        if self.result is None:
+            return "cancelled"
+        return "won" if isinstance(self.result, Won) else "lost"
+
+    @property
+    def failure(self) -> str | None:
+        """Why nobody won, in a few words; None if somebody did."""
+        return self.result.reason if isinstance(self.result, Lost) else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the start to the outcome, or to the last thing that happened if there is none."""
+        if self.ended is not None:
+            return self.ended - self.started
+        return self.log[-1][0] - self.started if self.log else 0.0
+
+    @cached_property
+    def winner(self) -> AttemptRecord | None:
+        """The attempt that won."""
+        return next((attempt for attempt in self.attempts if attempt.outcome == "won"), None)
+
+    @cached_property
+    def lookups(self) -> tuple[LookupRecord, ...]:
+        """Every question, in the order of asking."""
+        return tuple(r for r in self._records if isinstance(r, LookupRecord))
+
+    @cached_property
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """Every attempt, in the order of starting."""
+        return tuple(r for r in self._records if isinstance(r, AttemptRecord))
+
+    @cached_property
+    def skipped(self) -> tuple[Skip, ...]:
+        """The addresses that were answered and not dialled, with the reason."""
+        return tuple(entry for _, entry in self.log if isinstance(entry, Skip))
+
+    @cached_property
+    def _records(self) -> tuple[LookupRecord | AttemptRecord, ...]:
+        records: dict[int, LookupRecord | AttemptRecord] = {}
+        for time, entry in self.log:
+            at = time - self.started
+            match entry:
+                case Lookup():
+                    records[entry.id] = LookupRecord(entry.pvd.name, entry.type, at)
+                case Connect(candidate=candidate):
+                    records[entry.id] = _attempt(candidate, at)
+                case Cancel():
+                    _cancel(records[entry.target.id], entry.reason, at)
+                case Skip() | PvdAdded() | PvdWithdrawn():
+                    pass
+                case _:
+                    _take_in(records[entry.id], entry, at)
+        return tuple(records.values())
+
+    def summary(self) -> str:
+        """The race in one line, as errors print it: who failed of what, who was left out and why."""
+        parts = [
+            f"{lookup.pvd} {lookup.type} {lookup.error or 'no address'}"
+            for lookup in self.lookups
+            if lookup.outcome == "failed" or (lookup.outcome == "answered" and not lookup.addresses)
+        ]
+        parts += [f"{skip.pvd} {skip.address} {skip.reason}" for skip in self.skipped]
+        parts += [f"{e.pvd} withdrawn ({e.reason})" for _, e in self.log if isinstance(e, PvdWithdrawn)]
+        for attempt in self.attempts:
+            if attempt.outcome != "won":
+                fate = attempt.error or attempt.outcome
+                parts.append(f"{attempt.pvd} v{attempt.family} {fate}")
+        tried = {record.pvd for record in self._records} | {skip.pvd for skip in self.skipped}
+        parts += [f"{r.pvd.name} not tried" for r in self.ranking.ranked if r.pvd.name not in tried]
+        parts += [f"{r.pvd.name} skipped ({r.excluded})" for r in self.ranking.excluded]
+        line = f"{self.endpoint}: {', '.join(parts) or self.failure or self.outcome}"
+        return " ".join(line.split())  # an error may quote somebody else's words
+
+    def __str__(self) -> str:
+        return timeline.story(self.log, self.started, self.failure)
+
+    # ------------------------------------------------------------------ JSON, and running it again
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, schema ``pvdrace.report/1``."""
+        from .codec import encode
+
+        return encode(self)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The report as JSON text. `from_json` gives an equal report."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RaceReport:
+        """Read a report back; ``ValueError`` names the place and what is wrong there."""
+        from .codec import decode
+
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"report: not JSON: {error}") from None
+        return decode(value)
+
+    def replay(self) -> RaceReport:
+        """Feed the log to a fresh core, and return the report of that race.
+
+        The core is pure, so the same events at the same times give the same actions (law 8): a report from
+        production is a test case.
+        """
+        race = Race(self.endpoint, self.ranking, **self.settings)
+        race.start(self.started)
+        for index, (time, entry) in enumerate(self.log):
+            if not isinstance(entry, Lookup | Connect | Cancel | Skip):
+                race.handle(entry, time)
+            elif len(race.log) <= index:  # no event caused it, so a tick did
+                race.tick(time)
+        if self.ended is not None:
+            race.tick(self.ended)
+        return RaceReport.of(race, self.ready)
+
+    def actions(self) -> Iterator[Action]:
+        """What the core asked for, in order."""
+        return (e for _, e in self.log if isinstance(e, Lookup | Connect | Cancel | Skip))
+
+
+def _attempt(candidate: Candidate, at: float) -> AttemptRecord:
+    return AttemptRecord(
+        candidate.pvd.name, candidate.remote, candidate.port, candidate.family, candidate.local, at
+    )
+
+
+def _cancel(record: LookupRecord | AttemptRecord, reason: str, at: float) -> None:
+    record.ended = at
+    record.error = reason
+    record.outcome = "failed" if reason.startswith(TIMEOUT) else "cancelled"
+
+
+def _take_in(
+    record: LookupRecord | AttemptRecord,
+    event: LookupAnswered | LookupFailed | Connected | Ready | Failed,
+    at: float,
+) -> None:
+    match record, event:
+        case LookupRecord(), LookupAnswered():
+            record.ended, record.outcome = at, "answered"
+            record.server, record.addresses, record.cached = event.server, event.addresses, event.cached
+        case LookupRecord(), LookupFailed():
+            record.ended, record.outcome = at, "failed"
+            record.server, record.error = event.server, event.error
+        case AttemptRecord(), Connected():
+            record.connected, record.rtt = at, event.rtt
+        case AttemptRecord(), Ready():
+            record.ended, record.outcome = at, "won"
+            record.connected = at if record.connected is None else record.connected
+            record.rtt = record.rtt if event.rtt is None else event.rtt
+            record.local = event.local or record.local
+        case AttemptRecord(), Failed():
+            record.ended, record.outcome, record.error = at, "failed", event.error

@@ -1,0 +1,153 @@
+"""The lab's topologies, one of each a module; every test finds its own healed, and runs inside it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pvdrace.lab import Lab, Provider
+
+TIME_WAIT, LISTEN = "06", "0A"  # /proc/net/tcp
+
+# What each provider answers for one name of a private zone: each its own address.
+PRIVATE = "intranet.corp.example"
+
+T2 = (
+    Provider("wA", delay=0.005, metric=100, zones={PRIVATE: ["198.51.100.21", "2001:db8:99::21"]}),
+    Provider("wB", delay=0.015, metric=200, zones={PRIVATE: ["198.51.100.22", "2001:db8:99::22"]}),
+)
+T2D = (Provider("wA", delay=0.040, metric=100), Provider("wB", delay=0.005, metric=200))
+T3 = (
+    Provider("wired", delay=0.005, metric=100, type="wired"),
+    Provider("wifi", delay=0.015, metric=200, type="wifi"),
+    Provider("cell", delay=0.030, metric=300, type="cellular"),
+)
+
+
+@pytest.fixture(scope="module")
+def t2_lab() -> Iterator[Lab]:
+    with Lab(T2) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def t2d_lab() -> Iterator[Lab]:
+    with Lab(T2D) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def t2o_lab() -> Iterator[Lab]:
+    with Lab(T2, overlapping=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["rp_filter=0", "rp_filter=2"])
+def t2o_loose_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(T2, overlapping=True, rp_filter=request.param) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def t2o_strict_lab() -> Iterator[Lab]:
+    with Lab(T2, overlapping=True, rp_filter=1) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def t3_lab() -> Iterator[Lab]:
+    with Lab(T3) as lab:
+        yield lab
+
+
+@pytest.fixture
+def t2(t2_lab: Lab) -> Iterator[Lab]:
+    """Links wA (default, 10 ms) and wB (30 ms), addresses of their own."""
+    yield from visit(t2_lab)
+
+
+@pytest.fixture
+def t2d(t2d_lab: Lab) -> Iterator[Lab]:
+    """T2 with a slow default link: wA 80 ms, wB 10 ms."""
+    yield from visit(t2d_lab)
+
+
+@pytest.fixture
+def t2o(t2o_lab: Lab) -> Iterator[Lab]:
+    """T2 with the same client address, gateway and server address on both links."""
+    yield from visit(t2o_lab)
+
+
+@pytest.fixture
+def t2o_loose(t2o_loose_lab: Lab) -> Iterator[Lab]:
+    """T2o with the reverse path filter off, and loose."""
+    yield from visit(t2o_loose_lab)
+
+
+@pytest.fixture
+def t2o_strict(t2o_strict_lab: Lab) -> Iterator[Lab]:
+    """T2o with the strict reverse path filter."""
+    yield from visit(t2o_strict_lab)
+
+
+@pytest.fixture
+def t3(t3_lab: Lab) -> Iterator[Lab]:
+    """Three links: wired (10 ms), wifi (30 ms), cell (60 ms)."""
+    yield from visit(t3_lab)
+
+
+def visit(lab: Lab) -> Iterator[Lab]:
+    """The lab in good order, with this thread inside, for one test."""
+    for link in lab:
+        link.heal()
+    lab.reset_counters()
+    with lab.enter():
+        yield lab
+        calm_down(lab)
+
+
+def calm_down(lab: Lab) -> None:
+    """What a test has sent has come to its end, so that the next one counts its own packets alone."""
+    deadline = time.monotonic() + 0.5
+    while (left := unfinished()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    if left:  # data on the way into a dead link: the kernel would repeat it for minutes
+        lab.run(["ss", "--tcp", "--all", "--kill"], check=True)
+    time.sleep(0.01 + 2 * max(link.provider.delay for link in lab))
+
+
+def unfinished() -> int:
+    """TCP sockets of this network namespace that may still send."""
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/thread-self/net", table).read_text().splitlines()[1:]
+    ]
+    return sum(line[3] not in (TIME_WAIT, LISTEN) for line in lines)
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_left() -> Iterator[None]:
+    """A test leaves no socket, epoll or eventfd behind (`lab.racing.opened` looks after the tasks)."""
+    before = descriptors()
+    yield
+    deadline = time.monotonic() + 2
+    while (left := descriptors() - before) and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)
+    assert not left, f"left open: {sorted(left)}"
+
+
+def descriptors() -> set[tuple[int, str]]:
+    found = set()
+    for entry in os.scandir("/proc/self/fd"):
+        try:
+            found.add((int(entry.name), os.readlink(entry.path)))
+        except FileNotFoundError:  # the directory's own
+            continue
+    return found

@@ -1,0 +1,68 @@
+"""The public names, and what it costs to import them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pvdrace
+
+PUBLIC = [
+    "Configuration",
+    "ConfigurationError",
+    "ConnectFailed",
+    "Connection",
+    "Connector",
+    "Cost",
+    "CostClass",
+    "Match",
+    "NoUsablePvd",
+    "Pacing",
+    "Policy",
+    "Preference",
+    "ProvisioningDomain",
+    "PvdRaceError",
+    "PvdSet",
+    "RaceReport",
+    "Reachability",
+    "ResolutionFailed",
+    "Rule",
+    "__version__",
+    "connect",
+    "open_connection",
+]
+
+
+def test_all_is_what_was_promised() -> None:
+    assert pvdrace.__all__ == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there(name: str) -> None:
+    value = getattr(pvdrace, name)
+    assert value is not None
+    assert name in dir(pvdrace)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Conector'"):
+        pvdrace.Conector  # noqa: B018
+
+
+HEAVY = ("anyio", "asyncio", "dns", "pyroute2", "ssl", "trio")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import pvdrace",
+        "from pvdrace import Policy, ProvisioningDomain, RaceReport",
+        "import pvdrace.testing.scenario",
+    ],
+)
+def test_a_fresh_interpreter_loads_no_heavy_library(statement: str) -> None:
+    code = f"import sys; {statement}; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []

@@ -1,0 +1,418 @@
+"""The nine laws of the racing core, and a few more, whatever the world does to it.
+
+A Hypothesis state machine plays the world and the driver: answers, failures and silence in any order; late,
+doubled and unknown events; PvDs that go, come and are attached anew; ticks that come early and late. It keeps
+its own books from what the core returns, and reads nothing else of it but its three public attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pvdrace import membership
+from pvdrace.model import (
+    Cost,
+    CostClass,
+    Endpoint,
+    LocalAddress,
+    ProvisioningDomain,
+    PvdSet,
+    Ranked,
+    Ranking,
+    Route,
+    is_loopback,
+    parse_literal,
+)
+from pvdrace.policy import Policy
+from pvdrace.race.actions import Cancel, Connect, Lookup, Skip
+from pvdrace.race.events import (
+    Connected,
+    Event,
+    Failed,
+    LookupAnswered,
+    LookupFailed,
+    PvdAdded,
+    PvdWithdrawn,
+    Ready,
+)
+from pvdrace.race.nat64 import synthesise
+from pvdrace.race.pacing import Pacing
+from pvdrace.race.race import Lost, Race, Won
+from pvdrace.race.report import RaceReport
+from pvdrace.ranking import rank
+
+NAMES = ("eth", "wifi", "lte", "vpn")
+HOSTS = (*["www.example.com"] * 6, "198.51.100.1", "2001:db8:99::1", "localhost")
+ADDRESSES = {
+    "AAAA": ("2001:db8:99::1", "2001:db8:99::2", "2001:db8:99::3"),
+    "A": ("198.51.100.1", "198.51.100.2", "198.51.100.3"),
+}
+ODD_ADDRESSES = ("fe80::1", "ff02::1", "rubbish", "0.0.0.0", "127.0.0.1", "2001:db8:99::1", "198.51.100.1")
+V6 = (LocalAddress("2001:db8:1::2", 64), LocalAddress("fe80::2", 64))
+V4 = (LocalAddress("10.0.1.2", 24),)
+DEFAULTS = (Route("::/0", "fe80::1"), Route("0.0.0.0/0", "10.0.1.1"))
+KINDS: tuple[dict[str, Any], ...] = (
+    *[{"addresses": V6 + V4, "routes": DEFAULTS}] * 4,
+    {"addresses": V4, "routes": DEFAULTS[1:]},
+    {"addresses": V6, "routes": DEFAULTS[:1]},
+    {"addresses": V6, "routes": DEFAULTS[:1], "pref64": ("2001:db8:64::/96",)},
+    {},
+    {"addresses": V4, "routes": (Route("10.0.1.0/24"),)},
+    {"unusable": "no carrier"},
+)
+
+pvds = st.builds(
+    lambda name, kind, cost, metric: ProvisioningDomain(
+        name,
+        **{**kind, "routes": tuple(replace(r, metric=metric) for r in kind.get("routes", ()))},
+        cost=cost,
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(KINDS),
+    st.sampled_from([Cost(), Cost(CostClass.UNMETERED), Cost(CostClass.VARIABLE)]),
+    st.sampled_from([0, 100]),
+)
+snapshots = st.lists(pvds, max_size=4, unique_by=lambda pvd: pvd.name).map(lambda found: PvdSet(tuple(found)))
+selectors = st.lists(
+    st.sampled_from([*(f"pvd:{name}" for name in NAMES), "family:ipv6", "family:ipv4"]), max_size=1
+)
+policies = st.builds(
+    lambda prohibit, prefer, avoid: Policy(prohibit=prohibit, prefer=prefer, avoid=avoid),
+    selectors,
+    selectors,
+    selectors,
+)
+pacings = st.builds(
+    Pacing,
+    resolution_delay=st.sampled_from([0.0, 0.05]),
+    connection_attempt_delay=st.sampled_from([0.01, 0.25]),
+    minimum_connection_attempt_delay=st.sampled_from([0.01, 0.1]),
+    preferred_address_family_count=st.integers(1, 2),
+    path_delay=st.sampled_from([0.25, 0.4]),
+    resolution_lead=st.sampled_from([0.0, 0.05, 1.0]),
+    attempts_in_flight=st.integers(1, 4),
+    attempt_timeout=st.sampled_from([0.02, 0.3, 10.0]),
+)
+spans = st.sampled_from([0.0, 0.0, 0.001, 0.005, 0.0123, 0.02, 0.05, 0.25])
+rtts = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.dictionaries(st.sampled_from(ADDRESSES["AAAA"][:3]), st.sampled_from([0.001, 0.06, 3.0])),
+    max_size=2,
+)
+
+
+class RaceMachine(RuleBasedStateMachine):
+    race: Race
+
+    @initialize(
+        host=st.sampled_from(HOSTS),
+        snapshot=snapshots,
+        policy=policies,
+        pacing=pacings,
+        hold=st.booleans(),
+        punctual=st.sampled_from([True, True, False]),
+        timeout=st.sampled_from([None, None, None, 0.0, 0.26, 2.0]),
+        rtt=rtts,
+        now=st.sampled_from([0.0, 1234.5678]),
+    )
+    def begin(
+        self,
+        host: str,
+        snapshot: PvdSet,
+        policy: Policy,
+        pacing: Pacing,
+        hold: bool,
+        punctual: bool,
+        timeout: float | None,
+        rtt: dict[str, dict[str, float]],
+        now: float,
+    ) -> None:
+        self.endpoint = Endpoint(host, 443)
+        self.snapshot = snapshot
+        self.policy = policy
+        self.pacing = pacing
+        self.now = now
+        self.punctual = punctual
+        """Whether the driver ticks after each result if something is due; else only now and then."""
+        self.race = Race(self.endpoint, self.ranked(snapshot), pacing, hold=hold, timeout=timeout, rtt=rtt)
+        self.order = list(self.race.ranking.ranked)
+        self.open: dict[int, Lookup | Connect] = {}
+        self.over: dict[int, Lookup | Connect] = {}
+        self.leader: int | None = None
+        self.connected: set[int] = set()
+        self.answers: dict[str, set[str]] = {}
+        self.last_start: dict[str, float] = {}
+        self.outcome: Won | Lost | None = None
+        self.started = now
+        self.take(self.race.start(now), starts=True)
+
+    def ranked(self, snapshot: PvdSet) -> Ranking:
+        return rank(snapshot, self.endpoint, [("call", self.policy)], path_delay=self.pacing.path_delay)
+
+    # ------------------------------------------------------------------ what the world does
+
+    @rule(data=st.data(), span=spans)
+    @precondition(lambda self: self.lookups())
+    def a_lookup_is_answered(self, data: st.DataObject, span: float) -> None:
+        lookup = data.draw(st.sampled_from(self.lookups()))
+        usual = st.integers(0, 3).map(lambda count: list(ADDRESSES[lookup.type][:count]))
+        found = data.draw(usual | usual | usual | st.lists(st.sampled_from(ODD_ADDRESSES)))
+        given = {*found, *synthesise(lookup.pvd, [a for a in found if a != "rubbish"])}
+        self.answers.setdefault(lookup.pvd.name, set()).update(given)
+        self.result(LookupAnswered(lookup.id, tuple(found)), span)
+
+    @rule(data=st.data(), span=spans)
+    @precondition(lambda self: self.lookups())
+    def a_lookup_fails(self, data: st.DataObject, span: float) -> None:
+        self.result(LookupFailed(data.draw(st.sampled_from(self.lookups())).id, "SERVFAIL"), span)
+
+    @rule(data=st.data(), span=spans)
+    @precondition(lambda self: set(self.attempts()) - self.connected)
+    def an_attempt_connects(self, data: st.DataObject, span: float) -> None:
+        attempt = data.draw(st.sampled_from(sorted(set(self.attempts()) - self.connected)))
+        self.connected.add(attempt)
+        if self.race.hold:
+            self.leader = attempt
+        self.now += span
+        self.take(self.race.handle(Connected(attempt), self.now))
+        if self.race.hold:
+            assert self.attempts() == [attempt], "rivals of the leader go on"
+        if self.punctual:
+            self.tick()
+
+    @rule(data=st.data(), span=spans)
+    @precondition(lambda self: self.attempts())
+    def an_attempt_fails(self, data: st.DataObject, span: float) -> None:
+        self.result(Failed(data.draw(st.sampled_from(self.attempts())), "refused"), span)
+
+    @rule(data=st.data(), span=spans)
+    @precondition(lambda self: self.attempts())
+    def an_attempt_is_ready(self, data: st.DataObject, span: float) -> None:
+        attempt = data.draw(st.sampled_from(self.attempts()))
+        action = self.open[attempt]
+        self.result(Ready(attempt), span)
+        assert self.race.outcome == Won(action)  # type: ignore[arg-type]
+
+    @rule(data=st.data(), span=spans)
+    def late_and_unknown_events_change_nothing(self, data: st.DataObject, span: float) -> None:
+        """Law 9."""
+        void = [*self.over, 0, 10_000] if self.race.outcome is None else [*self.over, *self.open, 10_000]
+        subject = data.draw(st.sampled_from(void))
+        kinds: list[Event] = [
+            LookupAnswered(subject, ADDRESSES["AAAA"][:2]),
+            LookupFailed(subject, "late"),
+            Connected(subject),
+            Failed(subject, "late"),
+            Ready(subject),
+            PvdWithdrawn("never seen", "gone"),
+        ]
+        kinds += [PvdAdded(ranked, 0) for ranked in self.order[:1]]
+        # An answer of the wrong kind for something that is open is no answer either.
+        kinds += [Ready(lookup.id) for lookup in self.lookups()[:1]]
+        kinds += [LookupAnswered(attempt, ADDRESSES["A"]) for attempt in self.attempts()[:1]]
+        self.now += span
+        before = self.visible()
+        assert not self.race.handle(data.draw(st.sampled_from(kinds)), self.now)
+        assert self.visible() == before
+
+    @rule(data=st.data(), span=spans)
+    @precondition(lambda self: self.connected & set(self.attempts()))
+    def an_attempt_connects_a_second_time(self, data: st.DataObject, span: float) -> None:
+        """Law 9."""
+        self.now += span
+        before = self.visible()
+        attempt = data.draw(st.sampled_from(sorted(self.connected & set(self.attempts()))))
+        assert not self.race.handle(Connected(attempt), self.now)
+        assert self.visible() == before
+
+    @rule(snapshot=snapshots, again=st.booleans(), span=spans)
+    @precondition(lambda self: not is_loopback(self.endpoint.host))
+    def pvds_come_and_go(self, snapshot: PvdSet, again: bool, span: float) -> None:
+        if again:
+            snapshot = PvdSet(tuple(replace(p, attachment=p.attachment + 1) for p in snapshot))
+        self.now += span
+        for event in membership.changes(self.snapshot, snapshot, self.ranked(snapshot)):
+            self.enact(event)
+        self.snapshot = snapshot
+        if self.punctual:
+            self.tick()
+
+    def enact(self, event: Event) -> None:
+        over = self.race.outcome is not None
+        actions = self.race.handle(event, self.now)
+        if isinstance(event, PvdWithdrawn):
+            self.take(actions)
+            names = {self.pvd_of(action).name for action in self.open.values()}
+            assert event.pvd not in names, "a withdrawn PvD still has something under way"
+            self.order = [r for r in self.order if r.pvd.name != event.pvd]
+            self.answers.pop(event.pvd, None)
+            self.last_start.pop(event.pvd, None)
+        elif isinstance(event, PvdAdded):
+            self.take(actions)
+            if not over and all(r.pvd.name != event.ranked.pvd.name for r in self.order):
+                self.order.insert(event.position, event.ranked)
+
+    # ------------------------------------------------------------------ what the driver does
+
+    @rule(late=spans)
+    @precondition(lambda self: self.race.deadline < inf)
+    def the_driver_ticks(self, late: float) -> None:
+        self.now = max(self.now, self.race.deadline) + late
+        self.tick()
+
+    def tick(self) -> None:
+        for _ in range(20):
+            if self.race.deadline > self.now:
+                return
+            self.take(self.race.tick(self.now), starts=True)
+        raise AssertionError(f"the race asks for ticks without an end: {self.race!r}")
+
+    @rule(early=st.floats(0, 1, exclude_max=True))
+    @precondition(lambda self: self.race.deadline > self.now)
+    def an_early_tick_changes_nothing(self, early: float) -> None:
+        """Law 6."""
+        until = min(self.race.deadline, self.now + 100)
+        now = self.now + (until - self.now) * early
+        if now < self.race.deadline:
+            self.now = now
+            before = self.visible()
+            assert not self.race.tick(now)
+            assert self.visible() == before
+
+    # ------------------------------------------------------------------ the books
+
+    def result(self, event: LookupAnswered | LookupFailed | Failed | Ready, span: float) -> None:
+        self.now += span
+        self.over[event.id] = self.open.pop(event.id)
+        if event.id == self.leader:
+            self.leader = None
+        self.take(self.race.handle(event, self.now))
+        if self.punctual:
+            self.tick()
+
+    def take(self, actions: Any, starts: bool = False) -> None:
+        for action in actions:
+            if isinstance(action, Cancel):
+                target = action.target
+                assert self.open.pop(target.id, None) is target, "law 2: cancelled what is not open"
+                self.over[target.id] = target
+                if target.id == self.leader:
+                    self.leader = None
+            elif isinstance(action, Lookup | Connect):
+                assert starts, "only start and tick begin something"
+                assert action.id not in self.open, "law 2: an id used twice"
+                assert action.id not in self.over, "law 2: an id used twice"
+                self.first_in(self.pvd_of(action))
+                self.open[action.id] = action
+                if isinstance(action, Connect):
+                    self.connect(action)
+            self.allowed(action)
+        if self.outcome is not None:
+            assert not actions, "an action after the end"
+        if self.race.outcome is not None:
+            assert not self.open, "law 2: open at the end"
+
+    def connect(self, action: Connect) -> None:
+        pvd, local, remote, port, family = action.candidate
+        assert self.leader is None, "an attempt beside the leader"
+        assert len(self.attempts()) <= self.pacing.attempts_in_flight
+        assert self.now >= self.last_start.get(pvd.name, -inf) + 0.010, "law 3: within 10 ms"
+        self.last_start[pvd.name] = self.now
+        literal = parse_literal(self.endpoint.host)
+        if literal is not None:
+            assert remote in synthesise(pvd, [literal.address])
+        elif is_loopback(self.endpoint.host):
+            assert remote in ("::1", "127.0.0.1")
+        else:
+            assert remote in self.answers[pvd.name], "law 4: dialled in a PvD that did not answer it"
+        assert port == 443
+        assert family == (6 if ":" in remote else 4)
+        assert local is None or local in {a.address for a in pvd.addresses}
+        others = [a for a in self.open.values() if isinstance(a, Connect) and a is not action]
+        assert action.candidate not in [a.candidate for a in others], "dialled twice at once"
+
+    def first_in(self, pvd: ProvisioningDomain) -> None:
+        """RFC 9623 s4.1: a PvD without a head start has nothing under way beside those before it."""
+        names = [r.pvd.name for r in self.order]
+        position = names.index(pvd.name)
+        ranked: Ranked = self.order[position]
+        begun = any(self.pvd_of(a).name == pvd.name for a in (*self.open.values(), *self.over.values()))
+        if begun or self.now >= self.started + (inf if ranked.head_start is None else ranked.head_start - 1):
+            return
+        under_way = {self.pvd_of(a).name for a in self.open.values()}
+        assert not under_way & set(names[:position]), f"{pvd} did not wait"
+
+    def allowed(self, action: Lookup | Connect | Cancel | Skip) -> None:
+        name = action.pvd if isinstance(action, Skip) else self.pvd_of(action).name
+        prohibited = {s.pattern for s in self.policy.prohibit if s.kind == "pvd"}
+        assert name not in prohibited, "law 5: a prohibited PvD"
+
+    @staticmethod
+    def pvd_of(action: Lookup | Connect | Cancel) -> ProvisioningDomain:
+        subject = action.target if isinstance(action, Cancel) else action
+        return subject.pvd if isinstance(subject, Lookup) else subject.candidate.pvd
+
+    def lookups(self) -> list[Lookup]:
+        return [action for action in self.open.values() if isinstance(action, Lookup)]
+
+    def attempts(self) -> list[int]:
+        return [action.id for action in self.open.values() if isinstance(action, Connect)]
+
+    def visible(self) -> tuple[object, ...]:
+        return (list(self.race.log), self.race.deadline, self.race.outcome, repr(self.race))
+
+    # ------------------------------------------------------------------ what always holds
+
+    @invariant()
+    def the_outcome_stands_for_ever(self) -> None:
+        """Law 1: at most one win."""
+        if self.outcome is not None:
+            assert self.race.outcome is self.outcome
+            assert self.race.deadline == inf
+        self.outcome = self.race.outcome
+
+    @invariant()
+    def an_unfinished_race_waits_for_something(self) -> None:
+        """Law 7."""
+        if self.race.outcome is None:
+            assert self.race.deadline < inf or self.open
+            assert self.race.deadline < inf or self.lookups()  # an attempt has its timeout
+
+    def teardown(self) -> None:
+        """Law 8; and in a world that says nothing more, every race ends."""
+        if not hasattr(self, "race"):
+            return
+        self.same_again()
+        for _ in range(500):
+            if self.race.outcome is not None:
+                break
+            for lookup in self.lookups():
+                self.result(LookupFailed(lookup.id, "silence"), 0.0)
+            if self.race.deadline < inf:
+                self.the_driver_ticks(0.0)
+        self.the_outcome_stands_for_ever()
+        assert self.race.outcome is not None, f"{self.race!r} never ends"
+        self.same_again()
+
+    def same_again(self) -> None:
+        report = RaceReport.of(self.race)
+        for known in (report, RaceReport.from_json(report.to_json())):
+            again = known.replay()
+            assert again.log == report.log, "law 8"
+            assert again.result == report.result
+            assert again.ended == report.ended
+
+
+RaceMachine.TestCase.settings = settings(
+    max_examples=400, stateful_step_count=30, deadline=None, database=None
+)
+
+
+class TestRaceLaws(RaceMachine.TestCase):  # type: ignore[misc,valid-type]
+    """The laws, as pytest sees them."""
