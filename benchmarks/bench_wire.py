@@ -1,7 +1,8 @@
 """The error of the lab's links: how much longer a round trip takes than was asked for.
 
-UDP datagrams are refused by the kernel of the gateway, one at a time, so that nothing but the two crossings of the
-link (four wake-ups of its process) and the client's own wake-up is measured. Usage: ``python bench_wire.py [--count N]``, as root or not.
+UDP datagrams are refused by the kernel of the gateway, one at a time, so that nothing but the two crossings of
+the link (four wake-ups of its process) and the client's own wake-up is measured.
+Usage: ``python bench_wire.py [--count N]``, as root or not.
 """
 
 from __future__ import annotations

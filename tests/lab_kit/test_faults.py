@@ -12,8 +12,8 @@ import dns.exception
 import dns.message
 import dns.query
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, LabError, Link
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, LabError, Provider
 
 pytestmark = pytest.mark.lab

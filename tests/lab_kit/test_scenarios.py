@@ -12,8 +12,8 @@ import tomllib
 from typing import Any
 
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, LabError, run_command, scenarios
 
 pytestmark = pytest.mark.lab

@@ -9,8 +9,8 @@ import statistics
 import time
 
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, Provider, Wire
 from pvdrace.lab.wire import Direction, Gate
 
