@@ -1,7 +1,7 @@
 """The error of the lab's links: how much longer a round trip takes than was asked for.
 
-UDP datagrams are refused by the kernel of the gateway, one at a time, so that nothing but the two crossings of
-the link (four wake-ups of its process) and the client's own wake-up is measured.
+UDP datagrams are refused by the kernel of the gateway, one at a time, so that nothing but the two crossings
+of the link (four wake-ups of its process) and the client's own wake-up is measured.
 Usage: ``python bench_wire.py [--count N]``, as root or not.
 """
 
@@ -34,11 +34,9 @@ def main() -> None:
         for nominal in ROUND_TRIPS:
             lab["eth"].set(delay=nominal / 2)
             added = sorted((seen - nominal) * 1000 for seen in round_trips(lab, count))
-            low, high = added[0], added[-1]
             cuts = statistics.quantiles(added, n=100)
-            print(
-                f"| {nominal * 1000:5.0f} ms | {low:.2f} | {cuts[49]:.2f} | {cuts[94]:.2f} | {cuts[98]:.2f} | {high:.2f} |"
-            )
+            cells = (added[0], cuts[49], cuts[94], cuts[98], added[-1])
+            print(f"| {nominal * 1000:5.0f} ms | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
 
 
 def round_trips(lab: Lab, count: int) -> list[float]:

@@ -3,11 +3,13 @@ files."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 from pvdrace.lab import Lab, LabError, Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.lab
 OWNER = Path(__file__).with_name("owner.py")
@@ -38,7 +40,8 @@ class Made:
         return alive + held + ([str(self.directory)] if self.directory.exists() else [])
 
 
-def start(how: str) -> tuple[subprocess.Popen[str], Made]:
+@contextlib.contextmanager
+def started_owner(how: str) -> Iterator[tuple[subprocess.Popen[str], Made]]:
     owner = subprocess.Popen(
         [sys.executable, str(OWNER), how],
         stdout=subprocess.PIPE,
@@ -46,7 +49,11 @@ def start(how: str) -> tuple[subprocess.Popen[str], Made]:
         text=True,
         start_new_session=True,
     )
-    return owner, read(owner)
+    with owner:
+        try:
+            yield owner, read(owner)
+        finally:
+            owner.kill()
 
 
 def read(owner: subprocess.Popen[str]) -> Made:
@@ -68,32 +75,29 @@ def test_nothing_is_left_when_the_owner_is_ended(
     name: str, end: Callable[[subprocess.Popen[str]], None]
 ) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
-    owner, made = start("wait")
-    with owner:
+    with started_owner("wait") as (owner, made):
         # keeper, servers, two wires, dnsmasq, three sleeping commands; wires, internet, two providers, client
         assert len(made.processes) >= 8
         assert len(made.namespaces) == 5
         assert len(made.left()) == len(made.processes) + len(made.namespaces) + 1
         end(owner)
-        owner.communicate()
+        owner.communicate(timeout=GRACE)
     assert gone(made) == []
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
 def test_nothing_is_left_after_an_exception() -> None:
-    owner, made = start("raise")
-    with owner:
-        _, errors = owner.communicate()
+    with started_owner("raise") as (owner, made):
+        _, errors = owner.communicate(timeout=GRACE)
     assert "as asked" in errors
     assert gone(made) == []
 
 
 def test_a_lab_outlives_the_thread_that_made_it_but_not_its_closing() -> None:
-    owner, made = start("thread")
-    with owner:
+    with started_owner("thread") as (owner, made):
         assert len(made.processes) >= 5
         assert read(owner).processes == []
-        assert owner.wait() == 0
+        assert owner.wait(GRACE) == 0
     assert gone(made) == []
 
 
@@ -125,7 +129,7 @@ def test_a_lost_process_of_the_lab_is_named() -> None:
 
 def test_many_labs_leave_no_descriptor_and_no_thread() -> None:
     def look() -> tuple[int, int]:
-        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
 
     with Lab([Provider("eth")]):
         pass
