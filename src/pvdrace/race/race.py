@@ -179,8 +179,6 @@ class Race:
 
     def _start_what_is_due(self, now: float, actions: list[Action]) -> None:
         """RFC 9623 s4.1: each branch by timers of its own."""
-        if self._holder is not None:
-            return
         for branch in self._branches:
             if not branch.resolved and now >= branch.resolves_at():
                 self._resolve(branch, actions)
@@ -238,7 +236,10 @@ class Race:
                 other.opens = max(other.opens, expected)
 
     def _hold_rivals_back(self, holder: Attempt, actions: list[Action]) -> None:
-        """The first handshake leads. Cancelling its rivals may be a mistake: they stay candidates."""
+        """The first handshake leads. Cancelling its rivals may be a mistake: they stay candidates.
+
+        While somebody leads, the only deadline is the leader's (and the race's own), so nothing new starts.
+        """
         self._holder = holder
         rivals = [a for a in self._attempts.values() if a is not holder]
         self._attempts = {holder.action.id: holder}
