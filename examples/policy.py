@@ -4,6 +4,7 @@ Run it: python examples/policy.py www.example.com 443 --prefer pvd:wifi --prohib
 """
 
 import argparse
+import os
 import sys
 
 import anyio
@@ -13,13 +14,16 @@ import pvdrace
 
 async def main(host: str, port: int, policy: pvdrace.Policy) -> int:
     """Race under a policy; print who ran, who was left out and why, and who won."""
-    try:
-        connection = await pvdrace.open_connection(host, port, tls=True, policy=policy, timeout=10)
-    except pvdrace.PvdRaceError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # a required PvD that is dead: no fallback
-        return 1
-    async with connection:
-        ranking, winner = connection.report.ranking, connection.report.winner
+    # A connector of its own, and not the module's: leaving it waits until the sockets of the losers can be
+    # closed without the kernel answering somebody over a prohibited link.
+    async with pvdrace.Connector(os.environ.get("PVDRACE_CONFIG"), policy=policy) as connector:
+        try:
+            connection = await connector.open_connection(host, port, tls=True, timeout=10)
+        except pvdrace.PvdRaceError as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)  # no fallback from a requirement
+            return 1
+        await connection.aclose()
+    ranking, winner = connection.report.ranking, connection.report.winner
     for ranked in ranking.ranked:
         print(f"{ranked.pvd} runs: {', '.join(map(str, ranked.because)) or 'alone'}")
     for left_out in ranking.excluded:

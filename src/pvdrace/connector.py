@@ -114,7 +114,6 @@ class Connector:
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         if not self._opened:
-            self.resolver.prepare()
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():
@@ -288,14 +287,27 @@ class RaceChanges:
 # ---------------------------------------------------------------------- the module's own functions
 
 
-async def open_connection(host: str, port: int, **options: Any) -> Connection:
+async def open_connection(
+    host: str,
+    port: int,
+    *,
+    tls: TlsSetting = False,
+    server_hostname: str | None = None,
+    ready: Readiness = None,
+    policy: Policy | None = None,
+    timeout: float | None = None,
+) -> Connection:
     """`Connector.open_connection` of the default connector of this thread (see `default_connector`)."""
-    return await default_connector().open_connection(host, port, **options)
+    return await default_connector().open_connection(
+        host, port, tls=tls, server_hostname=server_hostname, ready=ready, policy=policy, timeout=timeout
+    )
 
 
-async def connect(host: str, port: int, **options: Any) -> tuple[socket.socket, RaceReport]:
+async def connect(
+    host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
+) -> tuple[socket.socket, RaceReport]:
     """`Connector.connect` of the default connector of this thread (see `default_connector`)."""
-    return await default_connector().connect(host, port, **options)
+    return await default_connector().connect(host, port, policy=policy, timeout=timeout)
 
 
 _defaults = threading.local()

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import current_token
 
 from .discovery.diff import PvdChange as PvdChange
 from .discovery.diff import diff
@@ -52,6 +53,7 @@ class Monitor:
         self._dns_looked = -math.inf
         self._refreshing: anyio.Lock | None = None
         self._moved: anyio.Event | None = None
+        self._loop: object = None
 
     async def open(self) -> PvdSet:
         """Listen, and take the first snapshot. Raises OSError where the kernel refuses."""
@@ -95,10 +97,8 @@ class Monitor:
 
         Raises RuntimeError before `open` and after `close`, OSError where the kernel refuses.
         """
-        if self._refreshing is None:
-            self._refreshing = anyio.Lock()
         # One at a time, so that an older dump never replaces a newer one.
-        async with self._refreshing:
+        async with self._lock():
             if self._kernel is None:
                 raise RuntimeError("the monitor is not open")
             self._kernel.changed()
@@ -123,6 +123,7 @@ class Monitor:
         stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
         """
         seen = self.snapshot
+        self._lock()
         events = open_events()
         try:
             while self._kernel is not None:
@@ -151,6 +152,16 @@ class Monitor:
         if kernel is not None:
             kernel.close()
         self._wake()
+
+    def _lock(self) -> anyio.Lock:
+        """The lock for `refresh`.
+
+        A monitor may see several event loops, one after the other; a lock or an event serves one of them.
+        """
+        loop = current_token()
+        if self._refreshing is None or loop != self._loop:
+            self._loop, self._refreshing, self._moved = loop, anyio.Lock(), None
+        return self._refreshing
 
     def _wake(self) -> None:
         """Tell those in `changes` to look."""
