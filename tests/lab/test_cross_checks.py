@@ -361,7 +361,7 @@ def in_order(phrases: list[str]) -> list[str]:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("fault", ["dead", "stall", "no_arp", "portal", "DNS refused"])
+@pytest.mark.parametrize("fault", ["dead", "stall", "portal", "DNS refused"])
 async def test_require_never_falls_back(t2: Lab, fault: str) -> None:
     """RFC 9622 s6.2: require never falls back, whatever goes wrong; zero packets elsewhere."""
     if fault == "DNS refused":
@@ -369,9 +369,9 @@ async def test_require_never_falls_back(t2: Lab, fault: str) -> None:
     else:
         getattr(t2["wA"], fault)()
     with pytest.raises(pvdrace.PvdRaceError) as caught:
-        await race(t2, policy=policy(require="pvd:wA"), timeout=PATH_DELAY * 3)
+        await race(t2, policy=policy(require="pvd:wA"), timeout=PATH_DELAY + 0.2)
     assert "wB skipped (not pvd:wA, which is required" in str(caught.value)
-    assert fault == "no_arp" or sent(t2["wA"]) != []
+    assert sent(t2["wA"]) != []
     assert sent(t2["wB"]) == []
 
 

@@ -1,7 +1,7 @@
 """A client without any privilege: a program of its own, that races for the tests inside the lab.
 
-It starts as root, loads what it needs, gives everything up for good, and then answers one JSON object a line:
-``{"backend": "trio", "host": ..., "port": ..., "require": "pvd:wA"}`` -> ``{"word": "wA", "error": null, ...}``.
+It starts as root, loads what it needs, gives everything up for good, and then answers one JSON object a
+line: ``{"backend": "trio", "host": ..., "require": "pvd:wA"}`` -> ``{"word": "wA", "error": null, ...}``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def give_up_everything() -> None:
-    """Be nobody, without a capability and without a way to get one; where nobody is unknown, only the latter."""
+    """Be nobody, without a capability and without a way to get one (where nobody is unknown, only that)."""
     libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(64):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
