@@ -152,7 +152,7 @@ def ordinary(
     port: int = 443,
     *,
     how: str = "asyncio",
-    limit: float = 1.0,
+    limit: float = 0.7,
     source: str | None = None,
     device: str | None = None,
     eyeballs: bool = False,
