@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,15 +56,29 @@ def add_link(name: str, prefix: int, metric: int, *, up: bool = True) -> None:
         return
     run(
         f"ip link set {name} up",
-        # To ask for one link makes the kernel finish what the carrier sets off, now instead of within 1 s.
-        f"ip link show dev {name}",
-        f"ip link show dev {name}-far",
         f"ip address add 10.{prefix}.0.2/24 dev {name}",
         f"ip address add 2001:db8:{prefix}::2/64 dev {name} nodad",
         f"ip address add fe80::{prefix}/64 dev {name} nodad",
         f"ip route add default via 10.{prefix}.0.1 dev {name} metric {metric}",
         f"ip route add default via 2001:db8:{prefix}::1 dev {name} metric {metric}",
     )
+    settle()
+
+
+def settle() -> None:
+    """Wait for what the kernel does in its own time, up to a second, after a veth has got its carrier."""
+    for _ in range(500):
+        links = json.loads(run("ip -j link"))
+        if all(
+            link["operstate"] == "UP"
+            for link in links
+            if "LOWER_UP" in link["flags"] and link["ifname"] != "lo"
+        ):
+            return
+        # To ask for one link hurries the kernel up.
+        run(*(f"ip link show dev {link['ifname']}" for link in links))
+        time.sleep(0.01)
+    raise AssertionError(f"links do not come up: {links}")
 
 
 def sysctl(path: str, value: int) -> None:

@@ -55,13 +55,10 @@ class ScriptedDns:
     """Runs in a thread until closed. ``asked`` lists all questions in the order in which they came."""
 
     def __init__(self, script: Script, address: str = "127.0.0.1", port: int = 0) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.script = script
         self.address = address
-        self.udp = socket.socket(family, socket.SOCK_DGRAM)
-        self.udp.bind((address, port))
+        self.udp, self.tcp = _sockets_of_one_port(address, port)
         self.port: int = self.udp.getsockname()[1]
-        self.tcp = socket.create_server((address, self.port), family=family, dualstack_ipv6=address == "::")
         self.asked: list[Asked] = []
         self.timers: list[threading.Timer] = []
         self.streams: list[socket.socket] = []
@@ -124,6 +121,24 @@ class ScriptedDns:
             timer.join()
         for sock in (self.udp, self.tcp, self.stop, self.stopped, *self.streams):
             sock.close()
+
+
+def _sockets_of_one_port(address: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP; without a given port, one that happens to be free in both."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for attempts_left in reversed(range(50)):
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            udp.bind((address, port))
+            both_families = address == "::"
+            tcp = socket.create_server(udp.getsockname()[:2], family=family, dualstack_ipv6=both_families)
+        except OSError:
+            udp.close()
+            if port or not attempts_left:
+                raise
+        else:
+            return udp, tcp
+    raise AssertionError
 
 
 @contextlib.contextmanager

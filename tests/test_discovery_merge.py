@@ -13,7 +13,7 @@ from pvdrace.config import Configuration, PvdConfig, parse
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.resolvconf import NameServer, ResolvConf
 from pvdrace.discovery.resolvers import SystemDns
-from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link
+from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link, PolicyRule
 from pvdrace.model import Cost, CostClass, LocalAddress, ProvisioningDomain, PvdSet, Resolver, Route
 
 if TYPE_CHECKING:
@@ -109,6 +109,27 @@ class TestConfiguration:
         found = merge(parse(text), state)
         assert [[str(a) for a in pvd.addresses] for pvd in found] == [["10.1.0.2/24"], ["10.9.0.2/24"]]
         assert [pvd.unusable for pvd in found] == [None, None]
+
+    @pytest.mark.parametrize("with_rule", [False, True])
+    def test_pvds_that_leave_by_the_same_router_say_so(self, with_rule: bool) -> None:
+        """Standing on one link they are told apart by a rule for the source address, and by nothing else."""
+        state = kernel(
+            *ETH[:2],
+            Address(2, "10.9.0.2", 24),
+            KernelRoute(2, "0.0.0.0/0", "10.1.0.1", 100),
+            KernelRoute(2, "0.0.0.0/0", "10.9.0.1", 200),
+            KernelRoute(2, "0.0.0.0/0", "10.9.0.1", table=9),
+        )
+        own = (PolicyRule(4, 10, 9, source="10.9.0.2/32"),) if with_rule else ()
+        state = replace(state, rules=(*own, PolicyRule(4, 32766)))
+        text = (
+            'discover = []\n[[pvd]]\nname = "a"\ninterface = "eth0"\naddresses = ["10.1.0.2"]\n'
+            '[[pvd]]\nname = "b"\ninterface = "eth0"\naddresses = ["10.9.0.2"]'
+        )
+        found = merge(parse(text), state)
+        same = "IPv4: leaves by router 10.1.0.1, as does"
+        assert found["a"].notes == (() if with_rule else (f"{same} b",))
+        assert found["b"].notes == (() if with_rule else (f"{same} a",))
 
 
 class TestInterface:

@@ -163,11 +163,13 @@ async def test_a_socket_that_nobody_serves_leaves_the_files(tmp_path: Path) -> N
     assert [link.ifindex for link in (await files_of(tmp_path).read()).links] == [3]
 
 
+@pytest.mark.lab
 def test_a_fresh_namespace_is_not_systemds() -> None:
     with network_namespace():
         assert not systemd_shares_our_network()
 
 
+@pytest.mark.lab
 def test_the_stub_listener_in_proc_net_udp() -> None:
     with network_namespace():
         with open("/proc/thread-self/net/udp") as table:

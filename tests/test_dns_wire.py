@@ -255,11 +255,13 @@ HEADER = b"\x81\x80\0\1\0\1\0\0\0\0"
         (b"\xc0\x0c\0\1\0\1\0\0\0\1\0\3\1\2\3", "an address of 3 bytes"),
         (b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\1\2\3\4\5", "after the end"),
         (b"\x80\0\0\1\0\1\0\0\0\1\0\4\1\2\3\4", "unknown kind"),
-        (b"\xff\xff\0\1\0\1\0\0\0\1\0\4\1\2\3\4", "cannot be read: BadPointer"),
+        (b"\xff\xff\0\1\0\1\0\0\0\1\0\4\1\2\3\4", "does not point back"),
         (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\2\xc0\x0c", "loop of CNAMEs"),
         (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\4\xc0\x0c\0\0", "does not fill"),
-        (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\2\xc1\xff", "cannot be read: BadPointer"),
-        (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\1\x41", "cannot be read"),
+        (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\2\xc1\xff", "does not point back"),
+        (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\1\x41", "unknown kind"),
+        (b"\xc0\x0c\0\5\0\1\0\0\0\1\0\1\x21", "ends too early"),
+        (b"\xc0\x0c\0\5\0\1\0\0\0\1\1\x05" + (b"\x3f" + b"x" * 63) * 4 + b"\4five\0", "more than 255 bytes"),
     ],
 )
 def test_a_malformed_reply_says_why(record: bytes, why: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ from pvdrace.model import (
     parse_literal,
 )
 from pvdrace.policy import Policy
-from pvdrace.race.actions import Cancel, Connect, Lookup, Skip
+from pvdrace.race.actions import HELD_BACK, Cancel, Connect, Lookup, Skip
 from pvdrace.race.events import (
     Connected,
     Event,
@@ -46,6 +46,9 @@ from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
 from pvdrace.ranking import rank
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAMES = ("eth", "wifi", "lte", "vpn")
 HOSTS = (*["www.example.com"] * 6, "198.51.100.1", "2001:db8:99::1", "localhost")
@@ -117,6 +120,7 @@ class RaceMachine(RuleBasedStateMachine):
         pacing=pacings,
         hold=st.booleans(),
         punctual=st.sampled_from([True, True, False]),
+        warm=st.booleans(),
         timeout=st.sampled_from([None, None, None, 0.0, 0.26, 2.0]),
         rtt=rtts,
         now=st.sampled_from([0.0, 1234.5678]),
@@ -129,6 +133,7 @@ class RaceMachine(RuleBasedStateMachine):
         pacing: Pacing,
         hold: bool,
         punctual: bool,
+        warm: bool,
         timeout: float | None,
         rtt: dict[str, dict[str, float]],
         now: float,
@@ -148,9 +153,32 @@ class RaceMachine(RuleBasedStateMachine):
         self.connected: set[int] = set()
         self.answers: dict[str, set[str]] = {}
         self.last_start: dict[str, float] = {}
+        self.dialled: set[tuple[str, str]] = set()
+        self.hurried: set[str] = set()
+        """PvDs in which an attempt failed since the last start."""
+        self.grown = False
         self.outcome: Won | Lost | None = None
         self.started = now
         self.take(self.race.start(now), starts=True)
+        if warm:
+            self.warm_up()
+
+    def warm_up(self) -> None:
+        """The common beginning: everybody answers, and time passes without a result."""
+        for _ in range(4):
+            while self.lookups():
+                lookup = self.lookups()[0]
+                self.answers.setdefault(lookup.pvd.name, set()).update(
+                    self.means(lookup, ADDRESSES[lookup.type])
+                )
+                self.result(LookupAnswered(lookup.id, ADDRESSES[lookup.type]), 0.0)
+            if self.race.deadline < inf:
+                self.the_driver_ticks(0.0)
+
+    @staticmethod
+    def means(lookup: Lookup, found: Sequence[str]) -> set[str]:
+        """What may be dialled after an answer: its addresses, and what NAT64 makes of them."""
+        return {*found, *synthesise(lookup.pvd, [address for address in found if address != "rubbish"])}
 
     def ranked(self, snapshot: PvdSet) -> Ranking:
         return rank(snapshot, self.endpoint, [("call", self.policy)], path_delay=self.pacing.path_delay)
@@ -163,8 +191,7 @@ class RaceMachine(RuleBasedStateMachine):
         lookup = data.draw(st.sampled_from(self.lookups()))
         usual = st.integers(0, 3).map(lambda count: list(ADDRESSES[lookup.type][:count]))
         found = data.draw(usual | usual | usual | st.lists(st.sampled_from(ODD_ADDRESSES)))
-        given = {*found, *synthesise(lookup.pvd, [a for a in found if a != "rubbish"])}
-        self.answers.setdefault(lookup.pvd.name, set()).update(given)
+        self.answers.setdefault(lookup.pvd.name, set()).update(self.means(lookup, found))
         self.result(LookupAnswered(lookup.id, tuple(found)), span)
 
     @rule(data=st.data(), span=spans)
@@ -253,10 +280,12 @@ class RaceMachine(RuleBasedStateMachine):
             self.order = [r for r in self.order if r.pvd.name != event.pvd]
             self.answers.pop(event.pvd, None)
             self.last_start.pop(event.pvd, None)
+            self.dialled = {(name, remote) for name, remote in self.dialled if name != event.pvd}
         elif isinstance(event, PvdAdded):
             self.take(actions)
             if not over and all(r.pvd.name != event.ranked.pvd.name for r in self.order):
                 self.order.insert(event.position, event.ranked)
+                self.grown = True
 
     # ------------------------------------------------------------------ what the driver does
 
@@ -265,6 +294,11 @@ class RaceMachine(RuleBasedStateMachine):
     def the_driver_ticks(self, late: float) -> None:
         self.now = max(self.now, self.race.deadline) + late
         self.tick()
+
+    @rule()
+    @precondition(lambda self: self.race.deadline < inf)
+    def the_driver_ticks_on_time(self) -> None:
+        self.the_driver_ticks(0.0)
 
     def tick(self) -> None:
         for _ in range(20):
@@ -289,9 +323,7 @@ class RaceMachine(RuleBasedStateMachine):
 
     def result(self, event: LookupAnswered | LookupFailed | Failed | Ready, span: float) -> None:
         self.now += span
-        self.over[event.id] = self.open.pop(event.id)
-        if event.id == self.leader:
-            self.leader = None
+        self.over_and_done(self.open.pop(event.id))
         self.take(self.race.handle(event, self.now))
         if self.punctual:
             self.tick()
@@ -301,9 +333,10 @@ class RaceMachine(RuleBasedStateMachine):
             if isinstance(action, Cancel):
                 target = action.target
                 assert self.open.pop(target.id, None) is target, "law 2: cancelled what is not open"
-                self.over[target.id] = target
-                if target.id == self.leader:
-                    self.leader = None
+                self.over_and_done(target)
+                if action.reason == HELD_BACK:
+                    assert isinstance(target, Connect)
+                    self.dialled.remove((target.candidate.pvd.name, target.candidate.remote))
             elif isinstance(action, Lookup | Connect):
                 assert starts, "only start and tick begin something"
                 assert action.id not in self.open, "law 2: an id used twice"
@@ -323,6 +356,7 @@ class RaceMachine(RuleBasedStateMachine):
         assert self.leader is None, "an attempt beside the leader"
         assert len(self.attempts()) <= self.pacing.attempts_in_flight
         assert self.now >= self.last_start.get(pvd.name, -inf) + 0.010, "law 3: within 10 ms"
+        self.in_time(pvd.name)
         self.last_start[pvd.name] = self.now
         literal = parse_literal(self.endpoint.host)
         if literal is not None:
@@ -334,8 +368,31 @@ class RaceMachine(RuleBasedStateMachine):
         assert port == 443
         assert family == (6 if ":" in remote else 4)
         assert local is None or local in {a.address for a in pvd.addresses}
-        others = [a for a in self.open.values() if isinstance(a, Connect) and a is not action]
-        assert action.candidate not in [a.candidate for a in others], "dialled twice at once"
+        assert (pvd.name, remote) not in self.dialled, "a candidate is tried twice"
+        self.dialled.add((pvd.name, remote))
+
+    def in_time(self, name: str) -> None:
+        """RFC 8305 s5: the delay between two attempts; RFC 9623 s4.1: the head start of a PvD.
+
+        Either is cut short by failures alone.
+        """
+        if name in self.last_start and name not in self.hurried:
+            shortest = min(self.pacing.connection_attempt_delay, self.pacing.minimum_connection_attempt_delay)
+            assert self.now >= self.last_start[name] + shortest, "an attempt before its time"
+        self.hurried.discard(name)
+        names = [r.pvd.name for r in self.order]
+        head_start = self.order[names.index(name)].head_start
+        if not self.grown and self.now < self.started + (inf if head_start is None else head_start):
+            before = set(names[: names.index(name)])
+            assert not before & {self.pvd_of(a).name for a in self.open.values()}, f"{name} did not wait"
+
+    def over_and_done(self, action: Lookup | Connect) -> None:
+        self.over[action.id] = action
+        if isinstance(action, Connect):
+            self.hurried.add(action.candidate.pvd.name)
+        if action.id == self.leader:
+            self.leader = None
+            self.hurried.update(NAMES)
 
     def first_in(self, pvd: ProvisioningDomain) -> None:
         """RFC 9623 s4.1: a PvD without a head start has nothing under way beside those before it."""
@@ -343,7 +400,11 @@ class RaceMachine(RuleBasedStateMachine):
         position = names.index(pvd.name)
         ranked: Ranked = self.order[position]
         begun = any(self.pvd_of(a).name == pvd.name for a in (*self.open.values(), *self.over.values()))
-        if begun or self.now >= self.started + (inf if ranked.head_start is None else ranked.head_start - 1):
+        if (
+            self.grown
+            or begun
+            or self.now >= self.started + (inf if ranked.head_start is None else ranked.head_start - 1)
+        ):
             return
         under_way = {self.pvd_of(a).name for a in self.open.values()}
         assert not under_way & set(names[:position]), f"{pvd} did not wait"
@@ -389,11 +450,11 @@ class RaceMachine(RuleBasedStateMachine):
         if not hasattr(self, "race"):
             return
         self.same_again()
-        for _ in range(500):
+        for _ in range(1000):
             if self.race.outcome is not None:
                 break
-            for lookup in self.lookups():
-                self.result(LookupFailed(lookup.id, "silence"), 0.0)
+            if self.lookups():
+                self.result(LookupFailed(self.lookups()[0].id, "silence"), 0.0)
             if self.race.deadline < inf:
                 self.the_driver_ticks(0.0)
         self.the_outcome_stands_for_ever()

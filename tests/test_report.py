@@ -333,13 +333,15 @@ def test_what_is_no_json_object_at_all(text: str | bytes, error: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+KINDS_OF_VALUE: tuple[object, ...] = (None, True, -1, 0.5, "?", [], {}, [[]], float("nan"))
+
+
 def test_every_value_of_a_report_may_be_broken_and_the_error_is_a_value_error() -> None:
     """Each leaf in turn, replaced by each kind of JSON value: read back, or one line that begins so."""
     for path in leaves(
         {key: GOOD[key] for key in ("endpoint", "ranking", "race", "log", "outcome", "ready")}
     ):
-        wrong: tuple[Any, ...] = (None, True, -1, 0.5, "?", [], {}, [[]], float("nan"))
-        for value in wrong:
+        for value in KINDS_OF_VALUE:
             broken = deepcopy(GOOD)
             place: Any = broken
             for step in path[:-1]:

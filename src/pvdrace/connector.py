@@ -114,7 +114,6 @@ class Connector:
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         if not self._opened:
-            self.resolver.prepare()
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():

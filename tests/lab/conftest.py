@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def t2o_strict_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
+def t2_strict_lab() -> Iterator[Lab]:
+    with Lab([replace(provider, ipv6=False) for provider in T2], rp_filter=1) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
 def t3_lab() -> Iterator[Lab]:
     with Lab(T3) as lab:
         yield lab
@@ -96,13 +103,22 @@ def t2o_strict(t2o_strict_lab: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture
+def t2_strict(t2_strict_lab: Lab) -> Iterator[Lab]:
+    """T2 without IPv6, with the strict reverse path filter."""
+    yield from visit(t2_strict_lab)
+
+
+@pytest.fixture
 def t3(t3_lab: Lab) -> Iterator[Lab]:
     """Three links: wired (10 ms), wifi (30 ms), cell (60 ms)."""
     yield from visit(t3_lab)
 
 
 def visit(lab: Lab) -> Iterator[Lab]:
-    """The lab in good order, with this thread inside, for one test."""
+    """The lab in good order, with this thread inside, for one test.
+
+    A test that has changed the client's addresses or routes by hand puts them right by ``link_up()``.
+    """
     for link in lab:
         link.heal()
     lab.reset_counters()
@@ -113,12 +129,13 @@ def visit(lab: Lab) -> Iterator[Lab]:
 
 def calm_down(lab: Lab) -> None:
     """What a test has sent has come to its end, so that the next one counts its own packets alone."""
-    deadline = time.monotonic() + 0.5
+    round_trip = 2 * max(link.provider.delay for link in lab)
+    deadline = time.monotonic() + 0.05 + 2 * round_trip
     while (left := unfinished()) and time.monotonic() < deadline:
         time.sleep(0.005)
     if left:  # data on the way into a dead link: the kernel would repeat it for minutes
         lab.run(["ss", "--tcp", "--all", "--kill"], check=True)
-    time.sleep(0.01 + 2 * max(link.provider.delay for link in lab))
+    time.sleep(0.01 + round_trip)
 
 
 def unfinished() -> int:

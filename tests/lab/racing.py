@@ -7,13 +7,14 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 import pvdrace
 from pvdrace.config import Configuration, parse
@@ -23,6 +24,8 @@ from pvdrace.race.report import AttemptRecord, LookupRecord
 
 PATH_DELAY = Pacing().path_delay
 ATTEMPT_DELAY = Pacing().connection_attempt_delay
+# So long a head start that only the end of the first PvD can bring in the second.
+PATIENT = Pacing(path_delay=20.0)
 SLACK = 0.5  # seconds that a busy machine may add to anything
 
 
@@ -76,6 +79,34 @@ async def race(
     """`reach` with a connector of its own, so that nothing is known before."""
     async with opened(lab) as connector:
         return await reach(connector, lab, host, port, **options)
+
+
+async def race_and_lose(
+    lab: Lab, name: str, lose: Callable[[], object], **options: Any
+) -> tuple[float, pvdrace.RaceReport]:
+    """Race patiently, and take a link away while its lookups or attempts are under way.
+
+    The seconds from asking for that to the end of the last of them, by the report's own times; the report.
+    """
+    reports: list[pvdrace.RaceReport] = []
+
+    async def run(connector: pvdrace.Connector) -> None:
+        _, report = await reach(connector, lab, **options)
+        reports.append(report)
+
+    async with opened(lab, pacing=PATIENT) as connector:
+        with anyio.fail_after(15):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run, connector)
+                await anyio.sleep(ATTEMPT_DELAY + 0.15)
+                before = anyio.current_time()
+                await anyio.to_thread.run_sync(lose)
+    (report,) = reports
+    lost = [record for record in records(report) if record.pvd == name and record.outcome == "cancelled"]
+    ends = [report.started + record.ended for record in lost if record.ended is not None]
+    assert len(ends) == len(lost) > 0
+    assert min(ends) > before, "it was under way when the link went"
+    return max(ends) - before, report
 
 
 def policy(**lists: str) -> pvdrace.Policy:
@@ -141,7 +172,7 @@ def ordinary(
         "device": device,
         "eyeballs": eyeballs,
     }
-    env = dict(os.environ)
+    env = {**os.environ, **lab.environment}
     if dns_timeout:
         env["RES_OPTIONS"] = f"timeout:{dns_timeout} attempts:1"
     program = str(Path(__file__).with_name("ordinary.py"))

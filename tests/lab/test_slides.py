@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import anyio
 import pytest
 
 import pvdrace
@@ -98,6 +99,7 @@ async def test_a_required_pvd_without_a_route_is_an_error_at_once(t2: Lab, how: 
     async with opened(t2) as connector:
         if known:
             assert (await reach(connector, t2, policy=required))[0] == "wB"
+            await anyio.sleep(0.1)  # its good-bye is over
         take_away(t2, how)
         t2.reset_counters()
         for host in (t2.name, t2.address4, t2.address6):
@@ -107,6 +109,7 @@ async def test_a_required_pvd_without_a_route_is_an_error_at_once(t2: Lab, how: 
             assert caught.value.report.elapsed < 1.0
             assert "wB skipped" in str(caught.value)
     assert sent(t2["wA"]) == []
+    t2["wB"].link_up()
 
 
 def take_away(lab: Lab, how: str) -> None:
@@ -123,6 +126,7 @@ async def test_control_a_socket_on_a_device_without_a_route_waits_for_arp(t2: La
     """ "use this provisioning domain", not a 3 s ARP wait: what a bound device alone does."""
     take_away(t2, "routes gone")
     plain = ordinary(t2, t2.address4, 17, how="blocking", device="wB", limit=1.0)
+    t2["wB"].link_up()
     assert plain.error == "TimeoutError"
     assert plain.seconds >= 1.0
 
@@ -182,6 +186,7 @@ async def test_a_domain_of_one_family_is_asked_for_that_family_only(t2: Lab, fam
     gone = "inet" if family == "ipv6" else "inet6"
     t2.run(["ip", "-family", gone, "addr", "flush", "dev", "wA", "scope", "global"], check=True)
     word, report = await race(t2)
+    t2["wA"].link_up()
     assert word == "wA"
     assert [lookup.type for lookup in report.lookups] == ["A" if family == "ipv4" else "AAAA"]
     assert report.winner is not None

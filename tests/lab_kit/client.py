@@ -7,8 +7,10 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pvdrace.lab import Lab, Link
+if TYPE_CHECKING:
+    from pvdrace.lab import Lab, Link
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pvdrace.lab import Lab, Provider, become_root_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # At import, before a plugin starts a thread; no effect where this process may build a lab already.
 become_root_inside()

@@ -1,7 +1,7 @@
 """Run a command as nobody, in a mount namespace where nobody can reach this Python.
 
-``python nobody.py COMMAND...``, as root. A Python below /root is of no use to anybody else; so the closed directory is
-covered by an empty one, with nothing but this Python in it.
+``python nobody.py COMMAND...``, as root. A Python below /root is of no use to anybody else; so the closed
+directory is covered by an empty one, with nothing but this Python in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOBODY = 65534
 
 
 def main() -> None:
-    subprocess.run(["unshare", "--mount", sys.executable, __file__, "--inside", *sys.argv[1:]], check=False)
+    os.execvp("unshare", ["unshare", "--mount", sys.executable, __file__, "--inside", *sys.argv[1:]])
 
 
 def inside(command: list[str]) -> None:

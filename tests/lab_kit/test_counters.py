@@ -6,8 +6,8 @@ import socket
 import time
 
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Counters, Flow, Lab
 from pvdrace.lab.counters import is_link_business, key, packets, tally
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.flags
@@ -18,6 +18,9 @@ from pvdrace.lab.dns_server import MODES, answer, zone
 from pvdrace.lab.link import DNS_MODES
 from pvdrace.lab.plan import make_plan
 from pvdrace.lab.records import records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ZONE = zone(records(make_plan(1), {"big.example.test": [f"TXT {'x' * 200}{n}" for n in range(5)]}))
 WWW = "www.example.test"

@@ -1,19 +1,23 @@
-"""Each fault does what its name says, to both families, at once, and heals. All on ``eth``; ``wifi`` must not notice."""
+"""Each fault does what its name says, to both families, at once, and heals. All on ``eth``; ``wifi`` must
+not notice."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.message
 import dns.query
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, LabError, Link
+
+if TYPE_CHECKING:
+    import subprocess
 
 pytestmark = pytest.mark.lab
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import socket
 import subprocess
 import threading
@@ -11,8 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, LabError, Provider
 
 pytestmark = pytest.mark.lab
@@ -239,7 +240,7 @@ def test_wrong_labs_are_refused() -> None:
         (lambda: Lab([Provider("a")]).run(["true"]), "not running"),
     ):
         with pytest.raises(LabError, match=message):
-            wrong()  # type: ignore[no-untyped-call]
+            wrong()
 
 
 def test_addresses_are_from_documentation_prefixes(lab: Lab) -> None:
@@ -248,3 +249,17 @@ def test_addresses_are_from_documentation_prefixes(lab: Lab) -> None:
     ]
     for address in (lab.address4, lab.address6, lab.dead4, lab.dead6, *(str(link.address6) for link in lab)):
         assert any(ipaddress.ip_address(address) in prefix for prefix in documented)
+
+
+@pytest.mark.skipif(shutil.which("unbound") is None, reason="unbound is not installed; it is optional")
+def test_unbound_can_be_the_server() -> None:
+    zones = {"svc.example.test": ["HTTPS 1 . alpn=h2"]}
+    with Lab([Provider("a", dns="unbound", zones=zones)]) as lab:
+        for server in lab["a"].resolvers:
+
+            def dig(*question: str, server: str = server) -> list[str]:
+                return lab.run(["dig", "+short", f"@{server}", *question]).stdout.split()
+
+            assert dig(lab.name, "A") == [lab.address4]
+            assert dig("svc.example.test", "HTTPS") == ["1", ".", 'alpn="h2"']
+            assert dig("v4only.example.test", "AAAA") == dig("no.such.name", "A") == []

@@ -1,4 +1,5 @@
-"""The forwarder: its queue and gate (pure), and what a link with delay, jitter, loss and rate does to real packets."""
+"""The forwarder: its queue and gate (pure), and what a link with delay, jitter, loss and rate does to real
+packets."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import statistics
 import time
 
 import pytest
-from client import connect
 
+from lab_kit.client import connect
 from pvdrace.lab import Lab, Provider, Wire
 from pvdrace.lab.wire import Direction, Gate
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -180,16 +181,20 @@ def _race(scene: Scene, configuration: Configuration, host: str, trusted: ssl.SS
 
 
 def _run_controls(scene: Scene, lab: Lab) -> None:
-    """All at once: they mostly wait."""
+    """All at once: they mostly wait. In sessions of their own: Ctrl-C is for us, not for them."""
     script = [sys.executable, "-I", str(Path(plain_client.__file__))]
-    running = {}
-    for name, delay in CONTROLS.items():
-        arguments = [lab.name, str(PORT), lab.ca_file, str(LIMIT), delay]
-        running[name] = lab.popen([*script, *arguments], stdout=-1, text=True)
-    for name, process in running.items():
-        with process:
+    running: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for name, delay in CONTROLS.items():
+            command = [*script, lab.name, str(PORT), lab.ca_file, str(LIMIT), delay]
+            running[name] = lab.popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        for name, process in running.items():
             output, _ = process.communicate(timeout=LIMIT + 20)
-        scene.controls[name] = Control(**json.loads(output))
+            scene.controls[name] = Control(**json.loads(output))
+    finally:
+        for process in running.values():
+            process.kill()
+            process.communicate()
 
 
 def say_control(control: Control) -> str:

@@ -33,14 +33,18 @@ def resolve(name: str, timeout: float, as_json: bool) -> int:
     """
     import anyio
 
+    from ..connector import check_endpoint
     from ..model import is_loopback, parse_literal
+    from .output import stderr
 
     if parse_literal(name) is not None or is_loopback(name):
         raise click.UsageError(f"{name} needs no lookup: no PvD is asked for it")
     try:
-        found = anyio.run(_resolve, name, config_file(), timeout)
+        check_endpoint(name, 1)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    with stderr().status(f"asking for {name}, {timeout:g} s at most"):  # seen on a terminal only
+        found = anyio.run(_resolve, name, config_file(), timeout)
     if as_json:
         click.echo(json.dumps(_as_json(name, found), indent=2))
     else:
@@ -75,13 +79,12 @@ class Found:
 async def _resolve(name: str, config: str | None, timeout: float) -> Found:
     import anyio
 
-    from ..connector import Connector, check_endpoint
+    from ..connector import Connector
     from ..model import Endpoint
     from ..policy import layers
     from ..race.branch import record_types
     from ..ranking import rank
 
-    check_endpoint(name, 1)
     # No port: rules for a port do not apply to a mere question, those for a host alone do.
     endpoint = Endpoint(name, 0)
     async with Connector(config, dns_timeout=timeout) as connector:

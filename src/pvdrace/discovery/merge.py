@@ -36,7 +36,8 @@ def merge(
     ``previous``, ``previous`` itself is returned; else its generation plus one.
     """
     dns = dns or SystemDns()
-    found = {pvd.name: _configured(pvd, state, dns) for pvd in configuration.pvds}
+    configured = [_configured(pvd, state, dns) for pvd in configuration.pvds]
+    found = {pvd.name: _with_neighbours(pvd, configured) for pvd in configured}
     claimed = {pvd.interface for pvd in found.values()}
     if SOURCE in configuration.discover:
         for link in sorted(state.links, key=lambda link: link.name):
@@ -112,6 +113,33 @@ def _with_dns(pvd: ProvisioningDomain, dns: SystemDns, link: Link) -> Provisioni
         zones=settings.zones,
         notes=(*pvd.notes, *settings.notes),
     )
+
+
+def _with_neighbours(pvd: ProvisioningDomain, configured: list[ProvisioningDomain]) -> ProvisioningDomain:
+    """Say so where PvDs on one interface cannot be told apart by their way out.
+
+    No socket option chooses the next hop: what leaves by the same router is one network, by any name.
+    `ip rule add from ADDRESS` is what makes a difference.
+    """
+    notes = []
+    for family in pvd.families:
+        router = _router(pvd, family)
+        others = [
+            other.name
+            for other in configured
+            if other.name != pvd.name
+            and other.interface == pvd.interface
+            and family in other.families
+            and _router(other, family) == router
+        ]
+        if router is not None and others:
+            notes.append(f"IPv{family}: leaves by router {router}, as does {', '.join(others)}")
+    return replace(pvd, notes=(*pvd.notes, *notes)) if notes else pvd
+
+
+def _router(pvd: ProvisioningDomain, family: int) -> str | None:
+    """The next hop of the default route that the kernel takes: routes stand in the order of its search."""
+    return next((route.gateway for route in pvd.routes if route.is_default and route.family == family), None)
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

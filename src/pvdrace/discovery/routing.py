@@ -2,7 +2,7 @@
 
 A socket that is bound to a device and a source address has no mark, and its lookup starts on the host itself
 (``iif lo``). What a rule asks beyond that (ports, protocol, user, a destination) is not known yet: such a
-rule does not count.
+rule does not count. Nor is ``goto`` followed.
 """
 
 from __future__ import annotations

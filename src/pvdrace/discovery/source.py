@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """Somebody who knows of PvDs: a VPN client, a modem manager, a fleet's inventory.
 
-    `pvdrace.testing.check_source` tells whether an implementation keeps the promises below.
+    `pvdrace.testing.sources.check_source` tells whether an implementation keeps the promises below.
     """
 
     name: str

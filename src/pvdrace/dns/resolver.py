@@ -20,10 +20,10 @@ from .cache import AnswerCache
 from .exchange import Close, Exchange, Resend, Send, search_names
 from .messages import TYPES, Answer, DnsFailure, InvalidName, MalformedReply, Reply
 from .servers import Standings
+from .wire import build_query, parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import ModuleType
 
     from ..model import ProvisioningDomain
     from .exchange import Action
@@ -53,10 +53,7 @@ class PvdResolver:
         self._clock = clock
         self._cache = AnswerCache(cache_size)
         self._standings = Standings()
-
-    def prepare(self) -> None:
-        """Load the codec now, so that the first question does not wait for the import."""
-        _codec()
+        self._running: dict[tuple[str, int, str, str], _Running] = {}
 
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
@@ -73,31 +70,79 @@ class PvdResolver:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
-        are started together leave together (RFC 8305 s3). Cancelling it closes all that it holds.
-        A negative answer is an `Answer`. ``release`` closes the sockets of questions that were not answered,
-        at once or after a late answer (see `pvdrace.net.lingering`). Raises `DnsFailure` when there is none,
-        or the name is no name.
+        are started together leave together (RFC 8305 s3). The same lookup is not made twice at a time: who
+        comes second waits for the first. Cancelling it closes all that it holds. ``release`` closes the
+        sockets of questions that were not answered, at once or after a late answer (see
+        `pvdrace.net.lingering`).
+
+        A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name, and
+        ValueError for another type.
         """
         if type not in TYPES:
             raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
-        answer = self._cache.get(pvd, name, type, self._clock())
-        if answer is not None:
-            return answer
+        key = (pvd.name, pvd.attachment, name.lower(), type)
+        while True:
+            answer = self._cache.get(pvd, name, type, self._clock())
+            if answer is not None:
+                return answer
+            running = self._running.get(key)
+            if running is None:
+                break
+            outcome = await running.wait()
+            if outcome is not None:  # None: it was cancelled, and somebody else has to ask
+                return _given(outcome)
+        running = self._running[key] = _Running()
+        try:
+            running.outcome = await self._ask(pvd, name, type, release)
+        finally:
+            del self._running[key]
+            running.end()
+        return _given(running.outcome)
+
+    async def _ask(
+        self, pvd: ProvisioningDomain, name: str, type: str, release: Callable[[socket.socket], None]
+    ) -> Answer | DnsFailure:
         names = search_names(pvd, name, self._ndots)
         exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
             outcome = await _Performer(pvd, exchange, self._clock, release).run()
         except InvalidName as error:
-            raise DnsFailure(str(error)) from None
-        if isinstance(outcome, DnsFailure):
-            raise outcome
-        self._cache.put(pvd, name, type, outcome, self._clock())
+            return DnsFailure(str(error))
+        if isinstance(outcome, Answer):
+            self._cache.put(pvd, name, type, outcome, self._clock())
         return outcome
 
     def forget(self, pvd_name: str) -> None:
         """Drop what was learnt in a PvD: its answers, and how its resolvers behaved."""
         self._cache.forget(pvd_name)
         self._standings.forget(pvd_name)
+
+
+class _Running:
+    """A lookup that is under way. Who wants the same meanwhile waits for it instead of asking again."""
+
+    __slots__ = ("_event", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: Answer | DnsFailure | None = None
+        self._event: anyio.Event | None = None
+
+    async def wait(self) -> Answer | DnsFailure | None:
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+        return self.outcome
+
+    def end(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+
+def _given(outcome: Answer | DnsFailure) -> Answer:
+    """The answer; a failure is raised anew, as several may wait for one lookup."""
+    if isinstance(outcome, DnsFailure):
+        raise DnsFailure(str(outcome), outcome.server)
+    return outcome
 
 
 class _Conversation:
@@ -118,7 +163,7 @@ class _Conversation:
 class _Performer:
     """Carries out one exchange. All sockets live in ``open``; one ``finally`` closes what is left."""
 
-    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "release", "wire")
+    __slots__ = ("clock", "epoll", "exchange", "open", "pvd", "release")
 
     def __init__(
         self,
@@ -133,7 +178,6 @@ class _Performer:
         self.clock = clock
         self.open: dict[int, _Conversation] = {}
         self.epoll: select.epoll | None = None
-        self.wire = _codec()
 
     async def run(self) -> Answer | DnsFailure:
         try:
@@ -176,7 +220,7 @@ class _Performer:
                     self.close(action.send)
 
     def ask(self, send: Send) -> None:
-        query = self.wire.build_query(send.name, send.type, os.urandom, edns=send.edns)
+        query = build_query(send.name, send.type, os.urandom, edns=send.edns)
         resolver = send.server.resolver
         kind = socket.SOCK_STREAM if send.tcp else socket.SOCK_DGRAM
         try:
@@ -243,14 +287,15 @@ class _Performer:
             return
         if data is None:
             return
-        conversation.answered = True
         now = self.clock()
         try:
-            reply = self.wire.parse_reply(conversation.query, data, exact_case=not send.tcp)
+            reply = parse_reply(conversation.query, data, exact_case=not send.tcp)
         except MalformedReply as error:
+            conversation.answered = True
             self.perform(self.exchange.malformed(send, str(error), now))
             return
         if isinstance(reply, Reply):
+            conversation.answered = True
             self.perform(self.exchange.replied(send, reply, now))
         else:
             self.perform(self.exchange.stray(send, reply, now))
@@ -276,13 +321,6 @@ class _Performer:
         words = f"{send.server}: {describe(error)}"
         unreachable = not isinstance(error, PinError)
         self.perform(self.exchange.failed(send, words, self.clock(), unreachable=unreachable))
-
-
-def _codec() -> ModuleType:
-    """The codec, and with it dnspython, is loaded by the first question (it takes some 80 ms)."""
-    from . import wire
-
-    return wire
 
 
 _MAX_MESSAGE = 65537

@@ -61,11 +61,14 @@ def simulate(
                 heappush(coming, (now + delay, serial, event))
         if race.outcome is not None:
             return now
-        if coming and coming[0][0] <= race.deadline:
+        due = race.deadline
+        if due < now:
+            due = now
+        if coming and coming[0][0] <= due:
             now, _, event = heappop(coming)
             actions = race.handle(event, now)
-        elif race.deadline < inf:
-            now = max(now, race.deadline)
+        elif due < inf:
+            now = due
             actions = race.tick(now)
         else:
             raise Stuck(f"{race!r} waits for ever")

@@ -1,7 +1,7 @@
 """``python -m pvdrace.lab COMMAND...``: become the command, with the right to build labs.
 
-As root that is all. Otherwise the command is root in a user namespace with no network but its loopback: what a test
-suite with threads of its own needs, for it can't enter one any more.
+As root that is all. Otherwise the command is root in a user namespace with no network but its loopback:
+what a test suite with threads of its own needs, for it can't enter one any more.
 """
 
 from __future__ import annotations

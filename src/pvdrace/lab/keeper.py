@@ -14,10 +14,9 @@ import socket
 import subprocess
 import sys
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import dnsmasq, rules, topology
+from . import dnsmasq, rules, topology, unbound
 from .channel import Channel, channel_pair
 from .errors import LabError
 from .host_files import cover_host_files
@@ -33,16 +32,7 @@ from .wire import Forwarder, Gate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-@dataclass(frozen=True)
-class Blueprint:
-    """What the owner asks for."""
-
-    providers: tuple[Provider, ...]
-    overlapping: bool
-    rp_filter: int
-    directory: str
-    seed: int
+    from .blueprint import Blueprint
 
 
 def main(channel_fd: int, owner_fd: int) -> NoReturn:
@@ -147,7 +137,7 @@ class Keeper:
         for name in self.namespaces:
             self._enter(name)
             ask_for_links()
-        self._finish([self._dnsmasq(provider, plan) for provider, plan in pairs if provider.dns == "dnsmasq"])
+        self._finish([self._dns_server(provider, plan) for provider, plan in pairs if provider.dns != "own"])
         try:
             self.services.receive()
         except EOFError:
@@ -313,17 +303,24 @@ class Keeper:
     def _nft(self, name: str, text: str) -> subprocess.Popen[bytes]:
         return self._start(name, [find_program("nft"), "-f", "-"], text)
 
-    def _dnsmasq(self, provider: Provider, plan: Plan) -> subprocess.Popen[bytes]:
-        base = f"{self.blueprint.directory}/dnsmasq-{provider.name}"
+    def _dns_server(self, provider: Provider, plan: Plan) -> subprocess.Popen[bytes]:
+        """Start a real one. It goes to the background by itself, after it has bound its sockets."""
+        base = f"{self.blueprint.directory}/{provider.dns}-{provider.name}"
         told = records(plan, provider.zones)
-        for path, text in (
-            (f"{base}.hosts", dnsmasq.hosts(told)),
-            (f"{base}.conf", dnsmasq.configuration(provider, plan, told, f"{base}.hosts")),
-        ):
+        if provider.dns == "unbound":
+            files = {f"{base}.conf": unbound.configuration(provider, plan, told)}
+            option = "-c"
+        else:
+            hosts = f"{base}.hosts"
+            files = {
+                hosts: dnsmasq.hosts(told),
+                f"{base}.conf": dnsmasq.configuration(provider, plan, told, hosts),
+            }
+            option = "-C"
+        for path, text in files.items():
             with open(path, "w", encoding="ascii") as file:
                 file.write(text)
-        # It goes to the background by itself, after it has bound its sockets.
-        return self._start(_key(plan), [find_program("dnsmasq"), "-C", f"{base}.conf"], "")
+        return self._start(_key(plan), [find_program(provider.dns), option, f"{base}.conf"], "")
 
     def _start(self, name: str, command: list[str], text: str) -> subprocess.Popen[bytes]:
         self._enter(name)

@@ -10,15 +10,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plan as addresses
+from .blueprint import Blueprint
 from .certificates import certificates
 from .channel import Channel, channel_pair
 from .configuration import configuration
 from .errors import LabError
-from .keeper import Blueprint
 from .link import Link
 from .plan import make_plan
 from .privileges import require_privilege
@@ -73,6 +74,7 @@ class Lab:
         self._directory: Path | None = None
         self._inside: InsideThread | None = None
         self._namespaces: list[int] = []
+        self._started: list[subprocess.Popen[Any]] = []
 
     # ------------------------------------------------------------------ life
 
@@ -98,11 +100,7 @@ class Lab:
             self._channel.close()
             self._channel = None
         if self._keeper is not None:
-            try:
-                self._keeper.wait(5.0)
-            except subprocess.TimeoutExpired:
-                self._keeper.kill()
-                self._keeper.wait()
+            self._wait_for_the_end(self._keeper)
             self._keeper = None
         if self._inside is not None:
             self._inside.close()
@@ -150,7 +148,9 @@ class Lab:
             self.environment | dict(given) if given is not None else dict(os.environ) | self.environment
         )
         options.setdefault("cwd", os.getcwd())
-        return inside.call(lambda: subprocess.Popen(command, **options))
+        process = inside.call(lambda: subprocess.Popen(command, **options))
+        self._started = [*(each for each in self._started if each.returncode is None), process]
+        return process
 
     def run(
         self, command: Sequence[str], *, timeout: float | None = 60.0, check: bool = False, **options: Any
@@ -247,6 +247,20 @@ class Lab:
             raise LabError(
                 f"the lab's keeper does not answer ({error}); it said: {' '.join(said) or 'nothing'}"
             ) from None
+
+    def _wait_for_the_end(self, keeper: subprocess.Popen[bytes]) -> None:
+        """Process 1 of a PID namespace ends after all others there, and those that we started are ours to
+        collect."""
+        deadline = time.monotonic() + _PATIENCE
+        while keeper.poll() is None:
+            for process in self._started:
+                process.poll()
+            if time.monotonic() > deadline:
+                raise LabError(f"the lab's processes do not end: look for those below process {keeper.pid}")
+            time.sleep(0.001)
+        for process in self._started:
+            process.poll()
+        self._started = []
 
     def _not_running(self) -> Any:
         raise LabError("this lab is not running: use it inside its with statement")

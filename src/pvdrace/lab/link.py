@@ -95,6 +95,11 @@ class Link:
         return tuple(address for address in (self.gateway4, self.gateway6) if address is not None)
 
     @property
+    def wire(self) -> Wire:
+        """What the link does to packets at the moment."""
+        return self._wire
+
+    @property
     def faults(self) -> Faults:
         """What is wrong at the moment."""
         return self._faults

@@ -27,9 +27,9 @@ def may_build() -> bool:
 def become_root_inside() -> bool:
     """Move this process into a user namespace where it is root, unless it may build a lab already.
 
-    Call it early: the kernel refuses once there are threads. ``python -m pvdrace.lab COMMAND`` does it before it
-    becomes the command. Afterwards the process has no network but the
-    lab's. Returns whether it moved; LabError, in one line, where the system forbids it.
+    Call it early: the kernel refuses once there are threads. ``python -m pvdrace.lab COMMAND`` does it
+    before it becomes the command. Afterwards the process has no network but the lab's. Returns whether it
+    moved; LabError, in one line, where the system forbids it.
     """
     if may_build():
         return False
@@ -55,7 +55,7 @@ def become_root_inside() -> bool:
 
 def refusal(error: OSError | None, sysctl_root: str = "/proc/sys") -> str:
     """Why the system gives no user namespace, and what to do: one line."""
-    reason = f" ({error.strerror})" if error is not None and error.strerror else ""
+    reason = f" ({os.strerror(error.errno)})" if error is not None and error.errno else ""
     start = (
         f"the lab needs root or an unprivileged user namespace, and this system forbids the latter{reason}: "
     )

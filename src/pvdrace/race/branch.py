@@ -26,48 +26,69 @@ LOCALHOST = ("::1", "127.0.0.1")  # RFC 6761 s6.3: no lookup
 class Attempt:
     """A started candidate (RFC 8305 s5) while it is in flight. It has failed if silent until ``deadline``."""
 
-    connected: bool = False
+    __slots__ = ("action", "branch", "connected", "deadline", "started")
 
     def __init__(self, action: Connect, branch: Branch, started: float, deadline: float) -> None:
         self.action = action
         self.branch = branch
         self.started = started
+        self.connected = False
         self.deadline = deadline
 
 
 class Branch:
     """One PvD in the race. What it may do next is derived from these few facts."""
 
-    # Where every branch begins; an attribute of its own only once it changes.
-    resolved: bool = False
-    """Its lookups were started, or none are needed."""
-    preferred: str = ""
-    """The record type whose answer is worth the Resolution Delay."""
-    gate: float = -inf
-    """The end of the Resolution Delay, while it runs."""
-    in_flight: int = 0
-    previous_start: float = -inf
-    next_start: float = -inf
-    """When the Connection Attempt Delay ends."""
-    withdrawn: bool = False
-    addresses: tuple[str, ...] = ()
-    """All that was answered so far."""
-    waiting: tuple[Candidate, ...] = ()
-    """The candidates that have not started, in their order."""
-    attempted: tuple[str, ...] = ()
-    """The addresses whose candidates have started."""
+    __slots__ = (
+        "addresses",
+        "attempted",
+        "awaited",
+        "gate",
+        "in_flight",
+        "looking_up",
+        "next_start",
+        "opens",
+        "pacing",
+        "port",
+        "previous_start",
+        "pvd",
+        "ranked",
+        "resolved",
+        "rtt",
+        "waiting",
+        "withdrawn",
+    )
 
-    def __init__(self, ranked: Ranked, opens: float) -> None:
+    def __init__(
+        self, ranked: Ranked, opens: float, port: int, pacing: Pacing, rtt: Mapping[str, float] | None
+    ) -> None:
         self.ranked = ranked
         self.pvd: ProvisioningDomain = ranked.pvd
         self.opens = opens  # its attempts may begin; inf: when all before it have failed
+        self.port = port
+        self.pacing = pacing
+        self.rtt = rtt  # HEv3 s5: the history of this PvD alone
+        self.resolved = False  # its lookups were started, or none are needed
         self.looking_up: dict[int, Lookup] = {}
+        self.awaited = 0  # the lookup whose answer is worth the Resolution Delay, until it is answered
+        self.gate = -inf  # the end of the Resolution Delay, while it runs
+        self.addresses: tuple[str, ...] = ()  # all that was answered so far
+        self.waiting: tuple[Candidate, ...] = ()  # what has not started, in its order
+        self.attempted: tuple[str, ...] = ()  # the addresses of what has
+        self.in_flight = 0
+        self.previous_start = -inf
+        self.next_start = -inf  # when the Connection Attempt Delay ends
+        self.withdrawn = False
 
     def failed(self) -> bool:
         """Nothing of it is under way and nothing is left to try."""
         return self.resolved and not (self.waiting or self.in_flight or self.looking_up)
 
-    def start_due(self) -> float:
+    def resolves_at(self) -> float:
+        """When it asks its resolvers: a little before it may dial."""
+        return self.opens - self.pacing.resolution_lead
+
+    def starts_at(self) -> float:
         """When its next attempt may start, if one is waiting."""
         due = self.next_start
         if self.opens > due:
@@ -77,40 +98,39 @@ class Branch:
     # ------------------------------------------------------------------ lookups (RFC 8305 s3)
 
     def asked(self, lookup: Lookup) -> None:
-        """A question is on its way."""
+        """A question is on its way; the first is for the family that is preferred."""
+        if not self.looking_up:
+            self.awaited = lookup.id
         self.looking_up[lookup.id] = lookup
-        self.preferred = self.preferred or lookup.type
 
     def answered(self, lookup_id: int) -> bool:
         """A question of this branch came back, with whatever result; False: it is not one of its own."""
-        lookup = self.looking_up.pop(lookup_id, None)
-        if lookup is None:
+        if self.looking_up.pop(lookup_id, None) is None:
             return False
-        if lookup.type == self.preferred:
+        if lookup_id == self.awaited:
             # RFC 8305 s3: a positive or negative AAAA answer ends the wait.
             # Deliberate: so does a failed lookup, which RFC 8305 s3 does not name (HEv3 s4.2 counts errors
             # as negative answers): there is nothing left to wait for.
+            self.awaited = 0
             self.gate = -inf
         return True
 
-    def delay_for_preferred(self, now: float, delay: float) -> None:
+    def delay_for_preferred(self, now: float) -> None:
         """RFC 8305 s3: the Resolution Delay runs from the first answer, not from the question."""
-        if not self.addresses and any(p.type == self.preferred for p in self.looking_up.values()):
-            self.gate = now + delay
+        if self.awaited and not self.addresses:
+            self.gate = now + self.pacing.resolution_delay
 
     # ------------------------------------------------------------------ addresses (RFC 8305 s4)
 
-    def join(
-        self, addresses: Sequence[str], port: int, pacing: Pacing, rtt: Mapping[str, float] | None
-    ) -> Sequence[Skip]:
+    def join(self, addresses: Sequence[str]) -> Sequence[Skip]:
         """Sort new addresses into what has not started; returns those that are not dialled here.
 
         RFC 8305 s6, HEv3 s7: the whole list is sorted anew, as if all had been there from the start.
         """
         before = self.addresses
         self.addresses = (*before, *addresses) if before else tuple(addresses)
-        count = pacing.preferred_address_family_count
-        candidates, skipped = candidates_for(self.ranked, self.addresses, port, count, rtt)
+        count = self.pacing.preferred_address_family_count
+        candidates, skipped = candidates_for(self.ranked, self.addresses, self.port, count, self.rtt)
         if self.attempted:
             self.waiting = tuple([c for c in candidates if c.remote not in self.attempted])
         else:
@@ -121,14 +141,16 @@ class Branch:
 
     # ------------------------------------------------------------------ attempts (RFC 8305 s5)
 
-    def attempt_started(self, now: float, pacing: Pacing, rtt: Mapping[str, float] | None) -> Candidate:
+    def attempt_started(self, now: float) -> Candidate:
         """Take the next candidate, and start the Connection Attempt Delay that its successor waits for."""
         candidate = self.waiting[0]
         self.waiting = self.waiting[1:]
         self.attempted += (candidate.remote,)
         self.in_flight += 1
         self.previous_start = now
-        self.next_start = now + pacing.attempt_delay(rtt.get(candidate.remote) if rtt else None)
+        self.next_start = now + self.pacing.attempt_delay(
+            self.rtt.get(candidate.remote) if self.rtt else None
+        )
         return candidate
 
     def attempt_failed(self, now: float) -> None:
@@ -158,6 +180,34 @@ class Branch:
     def __repr__(self) -> str:
         state = f"{self.in_flight} in flight" if self.in_flight else "waiting"
         return f"{self.pvd.name}: {'failed' if self.failed() else state}"
+
+
+# ---------------------------------------------------------------------- several branches, in their order
+
+
+def asker(branches: Sequence[Branch], lookup_id: int) -> Branch | None:
+    """The branch whose question this answers; it is answered then."""
+    for branch in branches:
+        if branch.answered(lookup_id):
+            return branch
+    return None
+
+
+def running(branches: Sequence[Branch], name: str) -> Branch | None:
+    """The branch of the PvD of that name, unless it was withdrawn."""
+    for branch in branches:
+        if branch.pvd.name == name and not branch.withdrawn:
+            return branch
+    return None
+
+
+def place(branches: Sequence[Branch], position: int) -> int:
+    """Where the branch stands that is to have a position among those that were not withdrawn."""
+    indices = [index for index, branch in enumerate(branches) if not branch.withdrawn]
+    return indices[position] if position < len(indices) else len(branches)
+
+
+# ---------------------------------------------------------------------- addresses and questions of a PvD
 
 
 def candidates_for(
@@ -228,10 +278,15 @@ def record_types(ranked: Ranked) -> tuple[str, ...]:
     With a NAT64 prefix an A answer is of use too (HEv3 s4.1, RFC 6052): it is synthesised.
     """
     pvd = ranked.pvd
-    families = [f for f in (pvd.families or (6, 4)) if f in ranked.families]
+    return _record_types(pvd.families or (6, 4), ranked.families, bool(pvd.pref64))
+
+
+@lru_cache(maxsize=64)
+def _record_types(has: tuple[int, ...], may: tuple[int, ...], nat64: bool) -> tuple[str, ...]:
+    families = [family for family in has if family in may]
     types = []
     if 6 in families:
         types.append("AAAA")
-    if 4 in families or (6 in families and pvd.pref64):
+    if 4 in families or (6 in families and nat64):
         types.append("A")
     return tuple(types)

@@ -1,12 +1,19 @@
-"""How a race ended."""
+"""How a race ended. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .actions import Skip
+from .branch import addresses_without_lookup
+
 if TYPE_CHECKING:
-    from .actions import Connect
+    from collections.abc import Sequence
+
+    from .actions import Action, Connect
+    from .branch import Branch
+    from .events import Event
 
 
 @dataclass(slots=True)
@@ -21,3 +28,14 @@ class Lost:
     """Nobody won; ``reason`` in a few words."""
 
     reason: str
+
+
+def why_lost(host: str, branches: Sequence[Branch], log: Sequence[tuple[float, Event | Action]]) -> str:
+    """Why all branches have failed, in a few words."""
+    if all(branch.withdrawn for branch in branches):
+        return "no usable provisioning domain"
+    if any(branch.attempted for branch in branches):
+        return "all attempts failed"
+    if addresses_without_lookup(host) or any(type(entry) is Skip for _, entry in log):
+        return "no usable address"
+    return "no address found"

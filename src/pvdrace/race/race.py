@@ -17,25 +17,17 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
-from .branch import Attempt, Branch, addresses_without_lookup, record_types
-from .events import (
-    Connected,
-    Event,
-    Failed,
-    LookupAnswered,
-    LookupFailed,
-    PvdAdded,
-    PvdWithdrawn,
-    Ready,
-)
+from .branch import Attempt, Branch, addresses_without_lookup, asker, place, record_types, running
+from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 from .outcome import Lost as Lost
 from .outcome import Won as Won
+from .outcome import why_lost
 from .pacing import Pacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..model import Endpoint, Ranking
+    from ..model import Endpoint, Ranked, Ranking
 
 NO_RTT: Mapping[str, Mapping[str, float]] = {}
 DEFAULT_PACING = Pacing()
@@ -45,21 +37,32 @@ class Race:
     """A connection race over ranked PvDs. See the module for how to drive it.
 
     ``deadline`` is absolute, on the caller's clock: a tick before it changes nothing, a late one only costs
-    time; inf: only an event can help. ``outcome`` is None until the race is over, and then for ever the same.
+    time; inf: only an event can help. ``outcome`` is None until the race is over (at
+    ``ended``, on the caller's clock), and then for ever the same.
     ``hold``: the first transport handshake decides, and its rivals are held back until it is ready or fails
     (``ready="tcp"`` with TLS to follow); otherwise rivals go on until one is ready.
     ``rtt`` are the round-trip times learnt, by PvD name and address: each PvD sees its own alone.
     ``timeout`` is for the whole race, in seconds. Raises ValueError for one that is negative or not a number.
     """
 
-    deadline: float = inf
-    outcome: Won | Lost | None = None
-    ended: float | None = None
-    """The caller's clock when the outcome was known."""
-    started: float = 0.0
-    _until: float = inf
-    _holder: Attempt | None = None
-    _ids: int = 0
+    __slots__ = (
+        "_attempts",
+        "_branches",
+        "_holder",
+        "_ids",
+        "_until",
+        "deadline",
+        "ended",
+        "endpoint",
+        "hold",
+        "log",
+        "outcome",
+        "pacing",
+        "ranking",
+        "rtt",
+        "started",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -71,15 +74,24 @@ class Race:
         timeout: float | None = None,
         rtt: Mapping[str, Mapping[str, float]] = NO_RTT,
     ) -> None:
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be a number of at least 0, not {timeout!r}")
+        if timeout is not None:
+            if not timeout >= 0:
+                raise ValueError(f"timeout must be a number of at least 0, not {timeout!r}")
+            timeout = None if timeout == inf else timeout
         self.endpoint = endpoint
         self.ranking = ranking
         self.pacing = pacing
         self.hold = hold
-        self.timeout = None if timeout == inf else timeout
+        self.timeout = timeout
         self.rtt = rtt
+        self.deadline = inf
+        self.outcome: Won | Lost | None = None
+        self.started = 0.0
+        self.ended: float | None = None
         self.log: list[tuple[float, Event | Action]] = []
+        self._until = inf
+        self._ids = 0
+        self._holder: Attempt | None = None
         self._branches: list[Branch] = []
         self._attempts: dict[int, Attempt] = {}
 
@@ -93,7 +105,7 @@ class Race:
         for ranked in self.ranking.ranked:
             # RFC 9623 s4.1: a head start each, without one only after a failure; nobody is before the first.
             head_start = ranked.head_start if self._branches else 0.0
-            self._branches.append(Branch(ranked, inf if head_start is None else now + head_start))
+            self._branches.append(self._branch(ranked, inf if head_start is None else now + head_start))
         actions: list[Action] = []
         self._start_what_is_due(now, actions)
         return self._settle(now, actions)
@@ -113,7 +125,7 @@ class Race:
         elif kind is LookupAnswered:
             known = self._answered(event, now, actions)  # type: ignore[arg-type]
         elif kind is LookupFailed:
-            known = self._take_lookup(event.id) is not None  # type: ignore[union-attr]
+            known = asker(self._branches, event.id) is not None  # type: ignore[union-attr]
         elif kind is PvdWithdrawn:
             known = self._withdrawn(event, now, actions)  # type: ignore[arg-type]
         else:
@@ -143,33 +155,25 @@ class Race:
         host = self.endpoint.host
         addresses = addresses_without_lookup(host)
         if addresses is not None:
-            actions += self._join(branch, addresses)
+            actions += branch.join(addresses)
             return
         for record_type in record_types(branch.ranked):
-            lookup = Lookup(self._next_id(), branch.pvd, host, record_type)
+            self._ids += 1
+            lookup = Lookup(self._ids, branch.pvd, host, record_type)
             branch.asked(lookup)
             actions.append(lookup)
         if not branch.looking_up:
             actions.append(Skip(branch.pvd.name, host, "no family that this PvD has and policy allows"))
 
     def _answered(self, event: LookupAnswered, now: float, actions: list[Action]) -> bool:
-        branch = self._take_lookup(event.id)
+        """RFC 7556 s5.2.1: an answer is dialled only in the PvD that gave it."""
+        branch = asker(self._branches, event.id)
         if branch is None:
             return False
         if event.addresses:
-            branch.delay_for_preferred(now, self.pacing.resolution_delay)
-            actions += self._join(branch, event.addresses)
+            branch.delay_for_preferred(now)
+            actions += branch.join(event.addresses)
         return True
-
-    def _take_lookup(self, lookup_id: int) -> Branch | None:
-        for branch in self._branches:
-            if branch.answered(lookup_id):
-                return branch
-        return None
-
-    def _join(self, branch: Branch, addresses: Sequence[str]) -> Sequence[Skip]:
-        """HEv3 s5: history of this PvD alone; RFC 7556 s5.2.1: an answer is dialled where it came from."""
-        return branch.join(addresses, self.endpoint.port, self.pacing, self.rtt.get(branch.pvd.name))
 
     # ------------------------------------------------------------------ attempts (RFC 8305 s5)
 
@@ -178,22 +182,17 @@ class Race:
         if self._holder is not None:
             return
         for branch in self._branches:
-            if not branch.resolved and now >= self._resolves_at(branch):
+            if not branch.resolved and now >= branch.resolves_at():
                 self._resolve(branch, actions)
-            if branch.waiting and now >= branch.start_due() and self._has_room():
+            has_room = len(self._attempts) < self.pacing.attempts_in_flight
+            if branch.waiting and has_room and now >= branch.starts_at():
                 self._start_attempt(branch, now, actions)
 
-    def _resolves_at(self, branch: Branch) -> float:
-        return max(self.started, branch.opens - self.pacing.resolution_lead)
-
-    def _has_room(self) -> bool:
-        return len(self._attempts) < self.pacing.attempts_in_flight
-
     def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
-        pacing = self.pacing
-        candidate = branch.attempt_started(now, pacing, self.rtt.get(branch.pvd.name))
-        action = Connect(self._next_id(), candidate)
-        self._attempts[action.id] = Attempt(action, branch, now, now + pacing.attempt_timeout)
+        candidate = branch.attempt_started(now)
+        self._ids += 1
+        action = Connect(self._ids, candidate)
+        self._attempts[self._ids] = Attempt(action, branch, now, now + self.pacing.attempt_timeout)
         actions.append(action)
 
     def _attempt_failed(self, attempt_id: int, now: float) -> bool:
@@ -257,7 +256,7 @@ class Race:
 
     def _withdrawn(self, event: PvdWithdrawn, now: float, actions: list[Action]) -> bool:
         """The kernel does not end a pending connect when its link goes (it must be cancelled)."""
-        branch = self._running(event.pvd)
+        branch = running(self._branches, event.pvd)
         if branch is None:
             return False
         actions += [Cancel(lookup, event.reason) for lookup in branch.withdraw()]
@@ -269,19 +268,15 @@ class Race:
     def _added(self, event: PvdAdded, now: float) -> bool:
         """It joins at its place among those that still run."""
         ranked = event.ranked
-        if self._running(ranked.pvd.name) is not None:
+        if running(self._branches, ranked.pvd.name) is not None:
             return False
         opens = inf if ranked.head_start is None else max(now, self.started + ranked.head_start)
-        running = [index for index, branch in enumerate(self._branches) if not branch.withdrawn]
-        index = running[event.position] if event.position < len(running) else len(self._branches)
-        self._branches.insert(index, Branch(ranked, opens))
+        self._branches.insert(place(self._branches, event.position), self._branch(ranked, opens))
         return True
 
-    def _running(self, name: str) -> Branch | None:
-        for branch in self._branches:
-            if branch.pvd.name == name and not branch.withdrawn:
-                return branch
-        return None
+    def _branch(self, ranked: Ranked, opens: float) -> Branch:
+        rtt = self.rtt.get(ranked.pvd.name) if self.rtt else None
+        return Branch(ranked, opens, self.endpoint.port, self.pacing, rtt)
 
     # ------------------------------------------------------------------ the end
 
@@ -319,36 +314,33 @@ class Race:
             if attempt.deadline < deadline:
                 deadline = attempt.deadline
         if self._holder is None:
-            forerunners_failed = True
-            for branch in self._branches:
-                if branch.failed():
-                    continue
-                if forerunners_failed:
-                    forerunners_failed = False
-                    if branch.opens > now:
-                        branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
-                if not branch.resolved:
-                    deadline = min(deadline, self._resolves_at(branch))
-                elif branch.waiting and self._has_room():
-                    deadline = min(deadline, branch.start_due())
-            if forerunners_failed:
-                deadline = inf
-                self.outcome, self.ended = Lost(self._why_lost()), now
+            deadline = self._next_due(now, deadline)
         self.deadline = deadline
         return actions
 
-    def _why_lost(self) -> str:
-        if all(branch.withdrawn for branch in self._branches):
-            return "no usable provisioning domain"
-        if any(branch.attempted for branch in self._branches):
-            return "all attempts failed"
-        if addresses_without_lookup(self.endpoint.host) or any(type(entry) is Skip for _, entry in self.log):
-            return "no usable address"
-        return "no address found"
-
-    def _next_id(self) -> int:
-        self._ids += 1
-        return self._ids
+    def _next_due(self, now: float, deadline: float) -> float:
+        """The deadline, or sooner if a branch has something to ask or to start; lost if none ever will."""
+        has_room = len(self._attempts) < self.pacing.attempts_in_flight
+        forerunners_failed = True
+        for branch in self._branches:
+            if branch.failed():
+                continue
+            if forerunners_failed:
+                forerunners_failed = False
+                if branch.opens > now:
+                    branch.opens = now  # RFC 9623 s4.1: all before it have failed, so it starts at once
+            if not branch.resolved:
+                due = branch.resolves_at()
+            elif branch.waiting and has_room:
+                due = branch.starts_at()
+            else:
+                continue
+            if due < deadline:
+                deadline = due
+        if forerunners_failed:
+            self.outcome, self.ended = Lost(why_lost(self.endpoint.host, self._branches, self.log)), now
+            return inf
+        return deadline
 
     def __repr__(self) -> str:
         outcome = type(self.outcome).__name__.lower() if self.outcome else "running"

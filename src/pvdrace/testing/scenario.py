@@ -202,6 +202,8 @@ class ScriptedWorld:
         steps = self._fates.get((pvd.name, remote))
         if steps is None:
             steps = self._fates[pvd.name, family]
+        if not steps:
+            return ()
         return [(seconds, _event(action.id, what)) for seconds, what in steps]
 
 
