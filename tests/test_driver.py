@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 
 import anyio
@@ -71,9 +73,31 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+def eager_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    return loop
+
+
+LOOPS = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+if sys.version_info >= (3, 12):
+    LOOPS["eager"] = ("asyncio", {"loop_factory": eager_loop})
+
+
+@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Every loop that the driver is to run on."""
+    loop: tuple[str, dict[str, object]] = request.param
+    return loop
+
+
 @pytest.fixture
-def backend(anyio_backend: str) -> str:
-    return anyio_backend
+def backend(anyio_backend_name: str) -> str:
+    return anyio_backend_name
 
 
 async def test_a_name_is_looked_up_and_dialled_inside_its_pvd() -> None:
@@ -182,17 +206,22 @@ async def test_a_check_that_says_no_loses(authority: trustme.CA) -> None:
 
 async def test_a_server_that_goes_silent_after_tcp_does_not_hold_the_race_up(authority: trustme.CA) -> None:
     """T2x, "SYN-ACK only": readiness at TLS gets past it; the silent attempt is closed."""
+
+    async def once() -> None:
+        mute = Server("127.0.0.2", mute=True)
+        server = Server("127.0.0.3", mute.port, context=certificate_for(authority, HOST))
+        dns = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.2", "127.0.0.3"]})
+        with closing(mute, server, dns):
+            race = race_over(pvd("a", dns), port=mute.port)
+            stage = StreamStage(trusting(authority), HOST, None)
+            driven = await drive(race, PvdResolver(), stage=stage, discard=discard)
+            assert driven.product is not None, report_of(race)
+            await driven.product.aclose()
+        assert [a.outcome for a in RaceReport.of(race).attempts] == ["cancelled", "won"]
+
+    await once()  # what the loop opens once and keeps is open now
     before = descriptors()
-    mute = Server("127.0.0.2", mute=True)
-    server = Server("127.0.0.3", mute.port, context=certificate_for(authority, HOST))
-    dns = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.2", "127.0.0.3"]})
-    with closing(mute, server, dns):
-        race = race_over(pvd("a", dns), port=mute.port)
-        stage = StreamStage(trusting(authority), HOST, None)
-        driven = await drive(race, PvdResolver(), stage=stage, discard=discard)
-        assert driven.product is not None, report_of(race)
-        await driven.product.aclose()
-    assert [a.outcome for a in RaceReport.of(race).attempts] == ["cancelled", "won"]
+    await once()
     assert await settle(before) == 0
 
 
@@ -270,3 +299,26 @@ async def test_cancellation_at_every_step_leaks_nothing(
         assert await settle(before) == 0, f"a descriptor is left after a cancellation at step {at}"
         assert len(anyio.get_running_tasks()) == tasks, f"a task is left after a cancellation at step {at}"
     assert cancelled > whole.count / 2
+
+
+async def test_five_hundred_at_once() -> None:
+    server = Server("127.0.0.2")
+    resolver = PvdResolver()
+    dns = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.2"]})
+    before = descriptors()
+    won: list[bool] = []
+
+    async def one(number: int) -> None:
+        host = "127.0.0.2" if number % 2 else HOST
+        race = race_over(pvd("a", dns), port=server.port, host=host)
+        driven: Driven[None] = await drive(race, resolver)
+        won.append(isinstance(race.outcome, Won))
+        if driven.sock is not None:
+            driven.sock.close()
+
+    with closing(server, dns):
+        async with anyio.create_task_group() as tasks:
+            for number in range(500):
+                tasks.start_soon(one, number)
+        assert won == [True] * 500
+        assert await settle(before) <= 0
