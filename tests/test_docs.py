@@ -143,8 +143,10 @@ def run_inside(lab: Lab, program: str, backend: str = "asyncio") -> str:
     assert EXAMPLE_HOST in program or "open_connection" not in program
     program = program.replace(EXAMPLE_HOST, f'"{lab.name}"')
     if backend == "trio":
-        assert "anyio.run(main)" in program
-        program = program.replace("anyio.run(main)", 'anyio.run(main, backend="trio")')
+        program, changes = re.subn(
+            r"^(anyio\.run\([^)]*)\)", r'\1, backend="trio")', program, flags=re.MULTILINE
+        )
+        assert changes == 1
     process = lab.run([sys.executable, "-c", program])
     assert process.returncode == 0, process.stderr
     return process.stdout
