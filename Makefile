@@ -30,7 +30,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/pvdrace demo
 
 test: lint types contracts
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pvdrace.lab $(BIN)/python -m pytest
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
