@@ -256,6 +256,21 @@ def test_hold_tls_failure_of_the_leader_resumes_what_was_held_back_in_its_order(
     )
 
 
+def test_hold_an_answer_that_comes_meanwhile_is_sorted_in_with_what_was_held_back() -> None:
+    check(
+        scenario(hold=True, wifi=pvd(aaaa=20, a=400, v6=(blackhole, impostor(100, 200)), v4=ok(10))),
+        """
+          0 ms  wifi ? AAAA A
+         20 ms  wifi -> v6
+        270 ms  wifi -> v6#2
+        370 ms  wifi connected v6#2       wifi held back v6
+        570 ms  wifi x v6#2 wrong certificate       wifi -> v6
+        820 ms  wifi -> v4
+        830 ms  wifi won v4       wifi cancelled v6
+        """,
+    )
+
+
 def test_hold_resumes_in_every_pvd_whose_head_start_is_over() -> None:
     check(
         scenario(

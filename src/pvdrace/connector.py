@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import aclosing
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -227,7 +228,7 @@ class Connector:
             None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
         )
         self._lingering.sweep()
-        release = self._lingering.release if forbids(ranking) else socket.socket.close
+        release = self._lingering.release if ranking.excluded and forbids(ranking) else socket.socket.close
         try:
             driven = await drive(
                 race, self.resolver, changes=changes, stage=stage, discard=discard, release=release
@@ -343,6 +344,7 @@ def read_configuration(config: str | os.PathLike[str] | Configuration | None) ->
     return parse(text, os.fspath(config))
 
 
+@lru_cache(maxsize=1024, typed=True)
 def check_endpoint(host: object, port: object) -> Endpoint:
     """The endpoint, or ValueError."""
     if not isinstance(host, str) or not host or host != host.strip():

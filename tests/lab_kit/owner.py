@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from lab_kit.held import network_namespaces
 from pvdrace.lab import Lab, Provider, become_root_inside
 
 
@@ -41,20 +43,19 @@ def main(how: str) -> None:
 def tell(lab: Lab) -> None:
     """The processes of the lab with their start times, its network namespaces, its directory."""
     pids = os.stat(f"/proc/{lab._keeper.pid}/ns/pid").st_ino if lab._keeper is not None else 0
-    processes, namespaces = [], set()
+    processes: list[tuple[int, str]] = []
+    namespaces: dict[str, int] = {}
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and (entry / "ns/pid").stat().st_ino == pids:
                 processes.append(
                     (int(entry.name), (entry / "stat").read_text().rsplit(")", 1)[1].split()[19])
                 )
-                for namespace in [entry / "ns/net", *(entry / "fd").iterdir()]:
-                    if "net:[" in (target := os.readlink(namespace)):
-                        namespaces.add(target)
+                namespaces |= network_namespaces(entry)
         except OSError:
             continue
-    namespaces.discard(os.readlink("/proc/self/ns/net"))
-    sys.stdout.write(json.dumps([processes, sorted(namespaces), str(lab._directory)]) + "\n")
+    namespaces.pop(os.readlink("/proc/self/ns/net"), None)
+    sys.stdout.write(json.dumps([processes, namespaces, str(lab._directory)]) + "\n")
     sys.stdout.flush()
 
 

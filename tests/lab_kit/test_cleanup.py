@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab_kit.held import network_namespaces
 from pvdrace.lab import Lab, LabError, Provider
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ GRACE = 10.0  # seconds; it takes some 0.05
 @dataclass(frozen=True)
 class Made:
     processes: list[tuple[int, str]]
-    namespaces: list[str]
+    namespaces: dict[str, int]
     directory: Path
 
     def left(self) -> list[str]:
         """What still stands."""
         alive = [f"process {pid}" for pid, start in self.processes if started(pid) == start]
-        held = [name for name in self.namespaces if name in network_namespaces()]
+        there = network_namespaces(only=set(self.namespaces))
+        held = [name for name, cookie in self.namespaces.items() if there.get(name) == cookie]
         return alive + held + ([str(self.directory)] if self.directory.exists() else [])
 
 
@@ -169,20 +171,6 @@ def started(pid: int) -> str | None:
     except OSError:
         return None
     return fields[19] if fields[0] != "Z" else None
-
-
-def network_namespaces() -> set[str]:
-    """All network namespaces that any process is in or holds a descriptor of."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            for link in [entry / "ns/net", *(entry / "fd").iterdir()]:
-                found.add(os.readlink(link))
-        except OSError:
-            continue
-    return found
 
 
 def name(entry: Path) -> str | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +117,7 @@ class TestRun:
             "import sys; from pvdrace.lab import run_command as run; sys.exit(run(sys.argv[1], sys.argv[2:]))"
         )
         outer = [sys.executable, "-c", code, scenario, *command]
+        options["env"] = os.environ | {"PYTHONPATH": str(Path(scenarios.__file__).parents[2])}
         done: subprocess.CompletedProcess[str] = subprocess.run(
             outer, capture_output=True, text=True, check=False, timeout=60, **options
         )

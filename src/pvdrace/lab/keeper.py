@@ -11,7 +11,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,7 +21,7 @@ from .errors import LabError
 from .host_files import cover_host_files
 from .namespaces import ask_for_links, new_network_namespace, set_sysctls
 from .plan import Plan, make_plan
-from .programs import find_program
+from .programs import find_program, finish_programs, start_program
 from .provider import Faults, Provider
 from .records import records
 from .services import Site, run_services
@@ -30,6 +29,7 @@ from .syscalls import CLONE_NEWNET, CLONE_NEWNS, set_process_name, setns, unshar
 from .wire import Forwarder, Gate
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from .blueprint import Blueprint
@@ -120,7 +120,7 @@ class Keeper:
             for plan, path in zip(self.plans, inside, strict=True)
             for line in topology.lan_commands(plan, path)
         ]
-        self._finish(
+        finish_programs(
             [self._ip("wires", wires), self._ip("internet", topology.internet_commands(self.plans, inside))]
         )
         lines = [line for provider, plan in pairs for line in topology.client_commands(provider, plan)]
@@ -132,12 +132,14 @@ class Keeper:
             running.append(
                 self._nft(_key(plan), text + rules.fault_rules(Faults(), own_dns=provider.dns == "own"))
             )
-        self._finish(running)
+        finish_programs(running)
         self._start_wires()
         for name in self.namespaces:
             self._enter(name)
             ask_for_links()
-        self._finish([self._dns_server(provider, plan) for provider, plan in pairs if provider.dns != "own"])
+        finish_programs(
+            [self._dns_server(provider, plan) for provider, plan in pairs if provider.dns != "own"]
+        )
         try:
             self.services.receive()
         except EOFError:
@@ -218,7 +220,7 @@ class Keeper:
             for each in (before, faults)
         ]
         if texts[0] != texts[1]:
-            self._finish([self._nft(_key(plan), texts[1])])
+            finish_programs([self._nft(_key(plan), texts[1])])
         self._wire(index, "gate", _gate(faults, plan))
         if faults.no_arp != before.no_arp:
             self._forget_neighbours(index)
@@ -235,25 +237,25 @@ class Keeper:
         plan, provider = self.plans[index], self.blueprint.providers[index]
         if state == "removed":
             if index not in self.removed:
-                self._finish([self._ip("client", [f"link del dev {provider.name}"])])
+                finish_programs([self._ip("client", [f"link del dev {provider.name}"])])
                 self.removed.add(index)
             return
         if index in self.removed:
             client = f"/proc/self/fd/{self.namespaces['client']}"
-            self._finish([self._ip("wires", topology.link_commands(provider, plan, client))])
+            finish_programs([self._ip("wires", topology.link_commands(provider, plan, client))])
             self._wire(index, "reopen", 0)
             self.removed.discard(index)
-        self._finish(
+        finish_programs(
             [self._ip("wires", [f"link set dev c{plan.number} {'down' if state == 'unplugged' else 'up'}"])]
         )
         if state == "down":
-            self._finish([self._ip("client", [f"link set dev {provider.name} down"])])
+            finish_programs([self._ip("client", [f"link set dev {provider.name} down"])])
         elif state == "unplugged":
             # The kernel takes up to a second to notice a lost carrier, unless somebody asks.
             self._enter("client")
             ask_for_links()
         elif state == "up":
-            self._finish([self._ip("client", topology.client_commands(provider, plan))])
+            finish_programs([self._ip("client", topology.client_commands(provider, plan))])
             for name in ("wires", "client"):
                 self._enter(name)
                 ask_for_links()
@@ -266,7 +268,7 @@ class Keeper:
             processes.append(
                 self._ip("client", [f"neigh flush dev {self.blueprint.providers[index].name} nud all"])
             )
-        self._finish(processes)
+        finish_programs(processes)
 
     def reap(self) -> None:
         """Collect ended processes; a worker of ours must not end."""
@@ -324,27 +326,7 @@ class Keeper:
 
     def _start(self, name: str, command: list[str], text: str) -> subprocess.Popen[bytes]:
         self._enter(name)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=list(self.namespaces.values()),
-        )
-        assert process.stdin is not None
-        process.stdin.write(text.encode())
-        process.stdin.close()
-        process.stdin = None
-        return process
-
-    def _finish(self, processes: list[subprocess.Popen[bytes]]) -> None:
-        problems = []
-        for process in processes:
-            _, errors = process.communicate()
-            if process.returncode:
-                problems.append(f"{process.args!r}: {errors.decode(errors='replace').strip()}")
-        if problems:
-            raise LabError("; ".join(problems))
+        return start_program(command, text, list(self.namespaces.values()))
 
 
 def _key(plan: Plan) -> str:

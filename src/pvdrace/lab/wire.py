@@ -159,11 +159,12 @@ class Forwarder:
             except OSError:  # the device went down or away; its packets with it
                 return
             frame = data[_VNET_HEADER:]
-            arrived = time.monotonic()
+            # In this order: preempted between the two, a frame leaves late, never early.
+            wall, arrived = time.time(), time.monotonic()
             if ancillary:
                 seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16])
                 # From the kernel's own stamp, so that the time it took to wake up is not added to the delay.
-                arrived -= min(max(0.0, time.time() - seconds - nanoseconds * 1e-9), 0.05)
+                arrived -= min(max(0.0, wall - seconds - nanoseconds * 1e-9), 0.05)
             if side == 0:
                 cut = key(frame)
                 self.counts[cut] = self.counts.get(cut, 0) + 1

@@ -145,7 +145,7 @@ class Branch:
         """Take the next candidate, and start the Connection Attempt Delay that its successor waits for."""
         candidate = self.waiting[0]
         self.waiting = self.waiting[1:]
-        self.attempted += (candidate.remote,)
+        self.attempted = (*self.attempted, candidate.remote)
         self.in_flight += 1
         self.previous_start = now
         self.next_start = now + self.pacing.attempt_delay(

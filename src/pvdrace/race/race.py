@@ -179,14 +179,14 @@ class Race:
 
     def _start_what_is_due(self, now: float, actions: list[Action]) -> None:
         """RFC 9623 s4.1: each branch by timers of its own."""
-        if self._holder is not None:
-            return
         for branch in self._branches:
             if not branch.resolved and now >= branch.resolves_at():
                 self._resolve(branch, actions)
-            has_room = len(self._attempts) < self.pacing.attempts_in_flight
-            if branch.waiting and has_room and now >= branch.starts_at():
+            if branch.waiting and now >= branch.starts_at() and self._has_room():
                 self._start_attempt(branch, now, actions)
+
+    def _has_room(self) -> bool:
+        return len(self._attempts) < self.pacing.attempts_in_flight
 
     def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
         candidate = branch.attempt_started(now)
@@ -238,7 +238,10 @@ class Race:
                 other.opens = max(other.opens, expected)
 
     def _hold_rivals_back(self, holder: Attempt, actions: list[Action]) -> None:
-        """The first handshake leads. Cancelling its rivals may be a mistake: they stay candidates."""
+        """The first handshake leads. Cancelling its rivals may be a mistake: they stay candidates.
+
+        While somebody leads, the only deadline is the leader's (and the race's own), so nothing new starts.
+        """
         self._holder = holder
         rivals = [a for a in self._attempts.values() if a is not holder]
         self._attempts = {holder.action.id: holder}
@@ -282,10 +285,9 @@ class Race:
 
     def _ready(self, attempt_id: int, now: float, actions: list[Action]) -> bool:
         winner = self._attempts.pop(attempt_id, None)
-        if winner is None:
-            return False
-        self._end(Won(winner.action), now, actions)
-        return True
+        if winner is not None:
+            self._end(Won(winner.action), now, actions)
+        return winner is not None
 
     def _end(self, outcome: Won | Lost, now: float, actions: list[Action]) -> None:
         """RFC 8305 s5: the first success ends all others.
@@ -320,7 +322,7 @@ class Race:
 
     def _next_due(self, now: float, deadline: float) -> float:
         """The deadline, or sooner if a branch has something to ask or to start; lost if none ever will."""
-        has_room = len(self._attempts) < self.pacing.attempts_in_flight
+        has_room = self._has_room()
         forerunners_failed = True
         for branch in self._branches:
             if branch.failed():
@@ -343,6 +345,6 @@ class Race:
         return deadline
 
     def __repr__(self) -> str:
-        outcome = type(self.outcome).__name__.lower() if self.outcome else "running"
-        branches = ", ".join(map(repr, self._branches))
-        return f"<Race {self.endpoint} {outcome} | {branches} | deadline {self.deadline - self.started:+.3f}>"
+        state = type(self.outcome).__name__.lower() if self.outcome else "running"
+        parts = [f"{self.endpoint} {state}", *map(repr, self._branches)]
+        return f"<Race {' | '.join(parts)} | deadline {self.deadline - self.started:+.3f}>"
