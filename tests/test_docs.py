@@ -427,3 +427,31 @@ def test_the_functions_of_the_module_take_what_those_of_a_connector_take() -> No
         of_module = inspect.signature(getattr(pvdrace, name)).parameters
         of_connector = inspect.signature(getattr(pvdrace.Connector, name)).parameters
         assert list(of_module.values()) == list(of_connector.values())[1:]
+
+
+# ---------------------------------------------------------------------- the lab
+
+
+@pytest.mark.lab
+def test_the_program_of_the_labs_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = blocks(DOCS / "lab.md", "python")
+    exec(compile(program, "lab.md", "exec"), {})
+    code_of_curl, syns, packets = map(int, capsys.readouterr().out.split())
+    assert (code_of_curl, packets) == (28, 0)
+    assert syns > 0
+
+
+def test_the_labs_page_names_every_scenario_fault_and_dns_mode() -> None:
+    from pvdrace.lab.link import DNS_MODES, Link
+
+    text = (DOCS / "lab.md").read_text("utf-8")
+    section = text.split("\n## Scenarios\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"`([a-z0-9-]+)`", section)) == set(SCENARIOS)
+    calls = {
+        name
+        for row in table(DOCS / "lab.md", "What can go wrong")
+        for name in re.findall(r"`(\w+)\(", row[0])
+    }
+    faults = {name for name, value in vars(Link).items() if inspect.isfunction(value) and name[0] != "_"}
+    assert calls == faults - {"counters", "packets"}
+    assert set(re.findall(r"`([a-z-]+)`", text.split("\nDNS modes")[1].split("\n\n")[0])) >= set(DNS_MODES)

@@ -205,6 +205,16 @@ async def test_changes(
         assert [(change.kind, change.pvd.name, change.pvd.unusable) for change in seen] == expected
 
 
+async def test_changes_before_anybody_waits_are_not_lost(two_links: None, root: Path) -> None:
+    with monitoring(root) as monitor:
+        await monitor.open()
+        async with aclosing(monitor.changes()) as changes:
+            run("ip link set wlan0 down")
+            with anyio.fail_after(PATIENCE):
+                change = await anext(changes)
+            assert (str(change), change.pvd.unusable) == ("wlan0 changed", "link down")
+
+
 async def test_implicit_pvds_come_and_go(two_links: None, root: Path) -> None:
     with monitoring(root, Configuration()) as monitor:
         await monitor.open()

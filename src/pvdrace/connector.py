@@ -122,11 +122,12 @@ class Connector:
         return self._monitor.snapshot
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
-        """PvDs as they come, go and change, until the caller stops asking.
+        """PvDs as they come, go and change after the last `snapshot`, until the caller stops asking.
 
         Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
         """
-        await self.snapshot()
+        if not self._opened:
+            await self.snapshot()
         async with aclosing(self._monitor.changes()) as changes:
             async for change in changes:
                 yield change

@@ -117,7 +117,7 @@ class Monitor:
             return newest
 
     async def changes(self) -> AsyncGenerator[PvdChange, None]:
-        """What happens to the PvDs from now on, until the monitor is closed.
+        """What happens to the PvDs after `snapshot`, until the monitor is closed: nothing is lost in between.
 
         Waits on a socket of its own, so several can watch while connections are being made. Close it when you
         stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
@@ -126,6 +126,8 @@ class Monitor:
         self._lock()
         events = open_events()
         try:
+            if self.stale():
+                await self.refresh()
             while self._kernel is not None:
                 moved = self._moved = self._moved or anyio.Event()
                 if seen is self.snapshot:

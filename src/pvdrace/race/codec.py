@@ -8,7 +8,7 @@ happened to it, on the race's own clock, so that a report that was read back can
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..model import Candidate, Endpoint, ProvisioningDomain, Ranked, Ranking, Reason
 from . import events
@@ -16,9 +16,13 @@ from .actions import Action, Cancel, Connect, Lookup, Skip
 from .events import Event, PvdAdded, PvdWithdrawn
 from .pacing import Pacing
 from .race import Lost, Won
-from .report import SCHEMA, AttemptRecord, RaceReport
 from .values import items, member, read, write
 
+if TYPE_CHECKING:
+    from .records import AttemptRecord
+    from .report import RaceReport
+
+SCHEMA = "pvdrace.report/1"
 T = TypeVar("T")
 
 RESULTS: dict[str, type[Any]] = {
@@ -64,8 +68,8 @@ def encode(report: RaceReport) -> dict[str, Any]:
     }
 
 
-def decode(value: Any) -> RaceReport:
-    """A report from plain values; ``ValueError`` names the place and what is wrong there."""
+def decode(value: Any) -> dict[str, Any]:
+    """The fields of a report from plain values; ``ValueError`` names the place and what is wrong there."""
     schema = member(value, "schema", "report")
     if schema != SCHEMA:
         raise ValueError(f"report.schema: {schema!r} is not {SCHEMA!r}")
@@ -83,21 +87,23 @@ def decode(value: Any) -> RaceReport:
     log = _Log(pvds)
     for entry, where in items(member(value, "log", "report"), "report.log"):
         log.read(entry, where)
-    return RaceReport(
-        endpoint,
-        Ranking(tuple(r for r in ranked if not r.excluded), tuple(r for r in ranked if r.excluded)),
-        log.entries,
-        given("started", float),
-        _decode_result(value, log),
-        read(str, member(value, "ready", "report"), "report.ready"),
-        {
+    return {
+        "endpoint": endpoint,
+        "ranking": Ranking(
+            tuple(r for r in ranked if not r.excluded), tuple(r for r in ranked if r.excluded)
+        ),
+        "log": log.entries,
+        "started": given("started", float),
+        "result": _decode_result(value, log),
+        "ready": read(str, member(value, "ready", "report"), "report.ready"),
+        "settings": {
             "pacing": given("pacing", Pacing),
             "hold": given("hold", bool),
             "timeout": given("timeout", float | None),
             "rtt": given("rtt", dict[str, dict[str, float]]),
         },
-        given("ended", float | None),
-    )
+        "ended": given("ended", float | None),
+    }
 
 
 # ---------------------------------------------------------------------- the contract's keys

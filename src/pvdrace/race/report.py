@@ -13,52 +13,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import timeline
-from .actions import TIMEOUT, Action, Cancel, Connect, Lookup, Skip
-from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
+from .actions import Action, Cancel, Connect, Lookup, Skip
+from .events import PvdWithdrawn
 from .race import Lost, Race, Won
+from .records import AttemptRecord as AttemptRecord
+from .records import LookupRecord as LookupRecord
+from .records import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..model import Candidate, Endpoint, Ranking
-
-SCHEMA = "pvdrace.report/1"
-
-
-@dataclass(slots=True)
-class LookupRecord:
-    """One question to one PvD. Times are seconds from the race's start, ``ended`` None while unanswered."""
-
-    pvd: str
-    type: str
-    started: float
-    server: str | None = None
-    ended: float | None = None
-    outcome: str = "pending"
-    """``answered``, ``failed``, ``cancelled`` or ``pending``."""
-    addresses: tuple[str, ...] = ()
-    error: str | None = None
-    cached: bool = False
-
-
-@dataclass(slots=True)
-class AttemptRecord:
-    """One connection attempt. Times are seconds from the race's start."""
-
-    pvd: str
-    remote: str
-    port: int
-    family: int
-    local: str | None
-    started: float
-    connected: float | None = None
-    """When the transport handshake was done."""
-    ended: float | None = None
-    outcome: str = "pending"
-    """``won``, ``failed``, ``cancelled`` or ``pending``."""
-    error: str | None = None
-    rtt: float | None = None
-    """The kernel's round-trip time of the handshake (TCP_INFO)."""
+    from ..model import Endpoint, Ranking
+    from .events import Event
 
 
 @dataclass(frozen=True)
@@ -129,21 +95,7 @@ class RaceReport:
 
     @cached_property
     def _records(self) -> tuple[LookupRecord | AttemptRecord, ...]:
-        records: dict[int, LookupRecord | AttemptRecord] = {}
-        for time, entry in self.log:
-            at = time - self.started
-            match entry:
-                case Lookup():
-                    records[entry.id] = LookupRecord(entry.pvd.name, entry.type, at)
-                case Connect(candidate=candidate):
-                    records[entry.id] = _attempt(candidate, at)
-                case Cancel():
-                    _cancel(records[entry.target.id], entry.reason, at)
-                case Skip() | PvdAdded() | PvdWithdrawn():
-                    pass
-                case _:
-                    _take_in(records[entry.id], entry, at)
-        return tuple(records.values())
+        return records(self.log, self.started)
 
     def summary(self) -> str:
         """The race in one line, as errors print it: who failed of what, who was left out and why."""
@@ -188,7 +140,7 @@ class RaceReport:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"report: not JSON: {error}") from None
-        return decode(value)
+        return cls(**decode(value))
 
     def replay(self) -> RaceReport:
         """Feed the log to a fresh core, and return the report of that race.
@@ -210,38 +162,3 @@ class RaceReport:
     def actions(self) -> Iterator[Action]:
         """What the core asked for, in order."""
         return (e for _, e in self.log if isinstance(e, Lookup | Connect | Cancel | Skip))
-
-
-def _attempt(candidate: Candidate, at: float) -> AttemptRecord:
-    return AttemptRecord(
-        candidate.pvd.name, candidate.remote, candidate.port, candidate.family, candidate.local, at
-    )
-
-
-def _cancel(record: LookupRecord | AttemptRecord, reason: str, at: float) -> None:
-    record.ended = at
-    record.error = reason
-    record.outcome = "failed" if reason.startswith(TIMEOUT) else "cancelled"
-
-
-def _take_in(
-    record: LookupRecord | AttemptRecord,
-    event: LookupAnswered | LookupFailed | Connected | Ready | Failed,
-    at: float,
-) -> None:
-    match record, event:
-        case LookupRecord(), LookupAnswered():
-            record.ended, record.outcome = at, "answered"
-            record.server, record.addresses, record.cached = event.server, event.addresses, event.cached
-        case LookupRecord(), LookupFailed():
-            record.ended, record.outcome = at, "failed"
-            record.server, record.error = event.server, event.error
-        case AttemptRecord(), Connected():
-            record.connected, record.rtt = at, event.rtt
-        case AttemptRecord(), Ready():
-            record.ended, record.outcome = at, "won"
-            record.connected = at if record.connected is None else record.connected
-            record.rtt = record.rtt if event.rtt is None else event.rtt
-            record.local = event.local or record.local
-        case AttemptRecord(), Failed():
-            record.ended, record.outcome, record.error = at, "failed", event.error
