@@ -7,7 +7,7 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ ATTEMPT_DELAY = Pacing().connection_attempt_delay
 # So long a head start that only the end of the first PvD can bring in the second.
 PATIENT = Pacing(path_delay=20.0)
 SLACK = 0.5  # seconds that a busy machine may add to anything
+
+Fault = Callable[[Link], object]
+# What keeps an attempt in one stage for good.
+AT_STAGE: Mapping[str, Fault] = {"lookup": Link.dead, "handshake": Link.blackhole, "TLS": Link.stall}
 
 
 def configuration(lab: Lab, **zones: list[str]) -> Configuration:

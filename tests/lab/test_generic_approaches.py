@@ -216,6 +216,33 @@ async def test_device_source_and_destination_are_of_one_domain(t2: Lab, fault: s
         assert {packet.source for packet in sent(link)} <= {link.address4, link.address6}
 
 
+async def test_the_source_is_the_domains_own_where_the_kernel_would_choose_another(t2: Lab) -> None:
+    """D2.3.3: a PvD that is configured with one of two addresses of its device uses that one, for DNS too."""
+    second = ("192.168.2.7", "2001:db8:2:1::7")
+    for address, length in zip(second, (24, 64), strict=True):
+        change(t2, "add", f"{address}/{length}")
+    config = configuration(t2)
+    pvds = tuple(replace(pvd, addresses=second) if pvd.name == "wB" else pvd for pvd in config.pvds)
+    try:
+        async with opened(t2, replace(config, pvds=pvds)) as connector:
+            for family in ("ipv4", "ipv6"):
+                word, _ = await reach(connector, t2, policy=policy(require=f"pvd:wB family:{family}"))
+                assert word == "wB"
+        assert {packet.source for packet in sent(t2["wB"])} == set(second)
+        ordinary(t2, t2["wB"].gateway4, 53, how="blocking")
+        assert t2["wB"].address4 in {packet.source for packet in sent(t2["wB"])}, (
+            "control: the kernel's choice"
+        )
+    finally:
+        for address, length in zip(second, (24, 64), strict=True):
+            change(t2, "del", f"{address}/{length}")
+
+
+def change(lab: Lab, what: str, address: str) -> None:
+    command = ["ip", "address", what, address, "dev", "wB"]
+    lab.run([*command, "nodad"] if what == "add" and ":" in address else command, check=True)
+
+
 async def test_control_a_source_of_one_link_leaves_by_the_other(t2: Lab) -> None:
     """D2.3.3, what the ordinary stack puts on the wire: wB's source on wA."""
     ordinary(t2, t2.address6, 17, how="blocking", source=t2["wB"].address6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +14,7 @@ from lab.racing import (
     ATTEMPT_DELAY,
     PATH_DELAY,
     SLACK,
+    Fault,
     Outcome,
     opened,
     ordinary,
@@ -232,8 +232,6 @@ def dialled(link: Link, port: int) -> set[str]:
 
 
 # ---------------------------------------------------------------------- two default routes, one works
-
-Fault = Callable[[Link], object]
 
 SILENT: dict[str, Fault] = {
     "black hole": lambda link: link.blackhole(),
