@@ -16,6 +16,7 @@ DOERS = frozenset(
     {
         "connection.py",
         "connector.py",
+        "default.py",
         "discovery/decode.py",
         "discovery/kernel.py",
         "discovery/source.py",

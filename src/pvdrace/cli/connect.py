@@ -39,7 +39,7 @@ def connect(
     """Race to HOST on PORT across the PvDs, once, and print the timeline of the race."""
     import anyio
 
-    from ..connector import check_endpoint
+    from ..calls import check_endpoint
 
     if ca_file and not tls:
         raise click.UsageError("--ca-file is for --tls")

@@ -15,11 +15,12 @@ import asyncio
 import ssl as ssl_module
 from typing import TYPE_CHECKING, Any
 
-from ..connector import Connector, default_connector
+from ..default import default_connector
 
 if TYPE_CHECKING:
     import socket
 
+    from ..connector import Connector
     from ..model import Candidate
     from ..policy import Policy
     from ..race.report import RaceReport
