@@ -209,3 +209,20 @@ def test_ctrl_c_ends_the_demo_quietly() -> None:
     assert (process.returncode, output) == (130, "")
     assert "Traceback" not in errors
     assert "pvdrace:" not in errors
+
+
+def test_ctrl_c_shows_where_a_race_hung() -> None:
+    """Who interrupts a race wants to see it: the timeline so far is on stdout, and the code is 130."""
+    with subprocess.Popen(
+        [*PROGRAM, "lab", "run", "all-dead", "--", *PROGRAM, "connect", "www.example.test", "443"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "AAAA" in output
+    assert "Traceback" not in errors

@@ -40,6 +40,11 @@ NOTHING = Configuration(discover=())
         ({"host": "a.test:443"}, "'a.test:443' is neither a host name nor an IP address"),
         ({"host": "https://a.test"}, "'https://a.test' is neither a host name nor an IP address"),
         ({"host": "a..b"}, "'a..b' is no host name: a label is empty or too long (RFC 1035 s2.3.4)"),
+        (
+            {"host": "999.1.1.1"},
+            "'999.1.1.1' is no IPv4 address, and no host name ends in a number (RFC 1123 s2.1)",
+        ),
+        ({"server_hostname": "a.test"}, "server_hostname is for tls=True or a context"),
         ({"port": 0}, "port must be a number from 1 to 65535, not 0"),
         ({"port": True}, "port must be a number from 1 to 65535, not True"),
         ({"port": "443"}, "port must be a number from 1 to 65535, not '443'"),

@@ -45,6 +45,8 @@ def _endpoint(host: str, port: int) -> Endpoint:
     labels = host.removesuffix(".").split(".")
     if not all(labels) or any(len(label) > 63 for label in labels) or len(host) > 254:
         raise ValueError(f"{host!r} is no host name: a label is empty or too long (RFC 1035 s2.3.4)")
+    if labels[-1].isdigit():
+        raise ValueError(f"{host!r} is no IPv4 address, and no host name ends in a number (RFC 1123 s2.1)")
     return Endpoint(host, port)
 
 

@@ -179,6 +179,8 @@ class Connector:
         arguments contradict each other.
         """
         context = tls_context(tls)
+        if server_hostname is not None and context is None:
+            raise ValueError("server_hostname is for tls=True or a context")
         level, check = readiness(ready, secure=context is not None)
         driven: Driven[ByteStream]
         if context is None and check is None:
