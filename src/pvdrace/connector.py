@@ -21,7 +21,7 @@ from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
-from .net.lingering import Lingering, close_now
+from .net.lingering import LeavingSocket, Lingering, close_now
 from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from .calls import Readiness
     from .discovery.diff import PvdChange
-    from .model import Ranking
+    from .model import Candidate, Ranking
     from .policy import Policy
     from .race.events import Event
     from .race.pacing import Pacing
@@ -221,12 +221,17 @@ class Connector:
     ) -> tuple[T, RaceReport]:
         """Race with a stage of one's own after the transport handshake: for adapters that bring their TLS.
 
-        The stage gets the connected socket and returns a product, or closes the socket and raises: then
+        The stage gets the connected socket (on asyncio: trio takes no socket of another class, see
+        `pvdrace.net.lingering.LeavingSocket`) and returns a product, or closes the socket and raises: then
         that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
         ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
+
+        async def quietly(sock: socket.socket, candidate: Candidate) -> T:
+            return await stage(LeavingSocket.of(sock, self._lingering), candidate)
+
         driven, report, _ = await self._race(
-            host, port, policy, timeout, stage=stage, discard=discard, ready=ready
+            host, port, policy, timeout, stage=stage, quietly=quietly, discard=discard, ready=ready
         )
         assert driven.product is not None
         return driven.product, report
@@ -241,11 +246,15 @@ class Connector:
         timeout: float | None,
         *,
         stage: Stage[T] | None = None,
+        quietly: Stage[T] | None = None,
         discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
     ) -> tuple[Driven[T], RaceReport, Lingering | None]:
-        """One race. The last value is where its sockets go in the end, if policy asks for silence."""
+        """One race. The last value is where its sockets go in the end, if policy asks for silence.
+
+        ``quietly`` is the stage for then, if it is another one.
+        """
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
@@ -263,6 +272,8 @@ class Connector:
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
         release = farewell.release if farewell is not None else close_now
+        if farewell is not None and quietly is not None:
+            stage = quietly
         try:
             driven = await drive(
                 race, self.resolver, changes=changes, stage=stage, discard=discard, release=release

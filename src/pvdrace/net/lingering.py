@@ -34,6 +34,31 @@ def close_now(sock: socket.socket, replies: int = 1) -> None:
     sock.close()
 
 
+class LeavingSocket(socket.socket):
+    """A socket whose ``close`` leaves quietly: for whoever owns it after us and knows nothing of all this.
+
+    trio takes none of another class than `socket.socket`; asyncio and uvloop do.
+    """
+
+    lingering: Lingering | None = None
+
+    @classmethod
+    def of(cls, sock: socket.socket, lingering: Lingering) -> LeavingSocket:
+        """The same socket; the one given is no more."""
+        own = cls(fileno=sock.detach())
+        own.setblocking(False)
+        own.lingering = lingering
+        return own
+
+    def close(self) -> None:
+        """Close, and let the connection linger until the peer has had its say."""
+        lingering, self.lingering = self.lingering, None
+        if lingering is not None and self.fileno() >= 0:
+            with contextlib.suppress(OSError):  # no descriptor to spare: the plain close is all there is
+                lingering.release(socket.socket(fileno=os.dup(self.fileno())))
+        super().close()
+
+
 class _Left:
     """A socket that is done with: until when it stays, and how many datagrams it is still owed."""
 
