@@ -205,7 +205,7 @@ def impurities(source: str, name: str = "model.py", allowed: Mapping[str, set[st
     seen = [node for node in ast.walk(tree) if id(node) not in typing_only]
     may = allowed.get(name, set())
     found = [f"{line}: {what}" for node in seen for line, what in imported(node, name, may)]
-    found += [f"{node.lineno}: {what}" for node in seen for what in done(node)]
+    found += [f"{line}: {what}" for node in seen for line, what in done(node)]
     modules = {
         alias.name.partition(".")[0] for node in seen if isinstance(node, ast.Import) for alias in node.names
     } & {one.partition(".")[0] for one in may}
@@ -240,18 +240,18 @@ def imported(node: ast.AST, name: str, may: set[str]) -> Iterator[tuple[int, str
                 yield node.lineno, f"from {module} import {alias.name}"
 
 
-def done(node: ast.AST) -> Iterator[str]:
+def done(node: ast.AST) -> Iterator[tuple[int, str]]:
     """What an expression or a statement does that no decider does."""
     if isinstance(node, ASYNCHRONOUS):
-        yield type(node).__name__
+        yield node.lineno, type(node).__name__
     elif isinstance(node, ast.Name) and node.id in IMPURE_NAMES and isinstance(node.ctx, ast.Load):
-        yield node.id
+        yield node.lineno, node.id
     elif (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in IMPURE_METHODS
     ):
-        yield f".{node.func.attr}()"
+        yield node.lineno, f".{node.func.attr}()"
 
 
 def used(tree: ast.AST, modules: set[str]) -> Iterator[tuple[int, str]]:
