@@ -34,8 +34,19 @@ def test_defaults_are_those_of_rfc8305_s8() -> None:
         ({"attempts_in_flight": 0}, "attempts_in_flight must be a whole number of at least 1"),
         ({"attempts_in_flight": 1.5}, "attempts_in_flight must be a whole number of at least 1"),
         (
-            {"connection_attempt_delay": 0.009},
-            "connection_attempt_delay must be at least 0.01 s (RFC 8305 s5)",
+            {"connection_attempt_delay": 0.099},
+            (
+                "connection_attempt_delay is 0.099 s: it must be from minimum_connection_attempt_delay (0.1 "
+                "s) to maximum_connection_attempt_delay (2.0 s)"
+            ),
+        ),
+        (
+            {"connection_attempt_delay": 2.1, "path_delay": 3},
+            "connection_attempt_delay is 2.1 s: it must be from",
+        ),
+        (
+            {"connection_attempt_delay": 0.009, "minimum_connection_attempt_delay": 0.009},
+            "minimum_connection_attempt_delay must be at least 0.01 s (RFC 8305 s5)",
         ),
         (
             {"minimum_connection_attempt_delay": 0.0},
@@ -53,6 +64,19 @@ def test_a_setting_out_of_bounds_is_an_error_that_names_it(settings: dict[str, A
     with pytest.raises(ValueError) as raised:
         Pacing(**settings)
     assert str(raised.value).startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "delay", "maximum"), [(0.1, 0.1, 2.0), (0.1, 0.25, 0.25), (0.01, 0.01, 0.01), (0.1, 2.0, 2.0)]
+)
+def test_s5_the_attempt_delay_may_be_one_of_its_bounds(minimum: float, delay: float, maximum: float) -> None:
+    pacing = Pacing(
+        connection_attempt_delay=delay,
+        minimum_connection_attempt_delay=minimum,
+        maximum_connection_attempt_delay=maximum,
+        path_delay=2.0,
+    )
+    assert pacing.attempt_delay(None) == delay
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,13 @@ policies = st.builds(
     selectors,
     selectors,
 )
+attempt_delays = st.sampled_from([(0.01, 0.01), (0.01, 0.25), (0.1, 0.1), (0.1, 0.25)])
 pacings = st.builds(
-    Pacing,
+    lambda delays, **others: Pacing(
+        minimum_connection_attempt_delay=delays[0], connection_attempt_delay=delays[1], **others
+    ),
+    delays=attempt_delays,
     resolution_delay=st.sampled_from([0.0, 0.05]),
-    connection_attempt_delay=st.sampled_from([0.01, 0.25]),
-    minimum_connection_attempt_delay=st.sampled_from([0.01, 0.1]),
     preferred_address_family_count=st.integers(1, 2),
     path_delay=st.sampled_from([0.25, 0.4]),
     resolution_lead=st.sampled_from([0.0, 0.05, 1.0]),
@@ -377,7 +379,7 @@ class RaceMachine(RuleBasedStateMachine):
         Either is cut short by failures alone.
         """
         if name in self.last_start and name not in self.hurried:
-            shortest = min(self.pacing.connection_attempt_delay, self.pacing.minimum_connection_attempt_delay)
+            shortest = self.pacing.minimum_connection_attempt_delay
             assert self.now >= self.last_start[name] + shortest, "an attempt before its time"
         self.hurried.discard(name)
         names = [r.pvd.name for r in self.order]

@@ -14,7 +14,7 @@ from pvdrace.drivers.aio import Driven, drive
 from pvdrace.race.race import Won
 from test_driver import descriptors, pvd, race_over, settle
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 RACES = 10_000
 

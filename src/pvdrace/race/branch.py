@@ -126,6 +126,9 @@ class Branch:
         """Sort new addresses into what has not started; returns those that are not dialled here.
 
         RFC 8305 s6, HEv3 s7: the whole list is sorted anew, as if all had been there from the start.
+
+        Deliberate: s6 also takes addresses back that DNS removes, and no event here does. A lookup answers
+        once in a race; addresses that are void because the network changed go with their PvD (`withdraw`).
         """
         before = self.addresses
         self.addresses = (*before, *addresses) if before else tuple(addresses)

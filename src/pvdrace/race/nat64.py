@@ -61,6 +61,15 @@ def synthesise(pvd: ProvisioningDomain, addresses: Iterable[str]) -> list[str]:
     On a PvD with IPv6, no IPv4 and NAT64 prefixes, an IPv4 address becomes one IPv6 address per prefix, the
     first prefix's first. All others stay, AAAA records from a DNS64 among them; nothing appears twice. An
     IPv4 address that no prefix may carry stays as it is.
+
+    Deliberate: RFC 8305 s7.1 would find the prefixes by RFC 7050, from the answer to ipv4only.arpa. Here they
+    are configured: whoever forges that one answer has all IPv4 traffic, and it is one more thing to wait for.
+
+    Deliberate: RFC 8305 s7.2 asks for A only as a last resort, where the AAAA records are broken. As in HEv3,
+    which dropped that, A is asked for beside AAAA, and its answer is a candidate at once.
+
+    Deliberate: RFC 8305 s7.3 would carry the A answer of a VPN's resolver over the NAT64 of the network
+    below. An answer is dialled only in the PvD that gave it (RFC 7556 s5.2.1), so only its prefixes count.
     """
     given = list(addresses)
     if not needs_synthesis(pvd) or all(":" in address for address in given):

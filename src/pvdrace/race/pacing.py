@@ -15,13 +15,15 @@ class Pacing:
 
     ``resolution_delay``: how long a first A answer waits for AAAA (RFC 8305 s3).
     ``connection_attempt_delay``: between two attempts inside a PvD where no round-trip time is known (s5);
-    ``minimum_`` and ``maximum_connection_attempt_delay`` bound it where one is.
+    ``minimum_`` and ``maximum_connection_attempt_delay`` bound it, and the delay where one is known.
     ``preferred_address_family_count``: addresses of the first family before one of the other (s4).
     ``path_delay``: the head start of one PvD over the next (RFC 9623 s4.1: its own timer per level).
     ``resolution_lead``: how much sooner than its first attempt a waiting PvD asks its resolvers, so that
     the head start buys a dialled address and not a question.
     ``attempts_in_flight``: at most so many unfinished attempts in a race.
     ``attempt_timeout``: an attempt that makes no progress for so long has failed.
+
+    Raises ValueError for a number that is out of its bounds.
     """
 
     resolution_delay: float = 0.050
@@ -47,11 +49,18 @@ class Pacing:
         for name in ("preferred_address_family_count", "attempts_in_flight"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1")
-        for name in ("connection_attempt_delay", "minimum_connection_attempt_delay", "attempt_timeout"):
+        for name in ("minimum_connection_attempt_delay", "attempt_timeout"):
             if getattr(self, name) < ATTEMPT_FLOOR:
                 raise ValueError(f"{name} must be at least {ATTEMPT_FLOOR} s (RFC 8305 s5)")
-        if self.maximum_connection_attempt_delay < self.minimum_connection_attempt_delay:
+        least, most = self.minimum_connection_attempt_delay, self.maximum_connection_attempt_delay
+        if most < least:
             raise ValueError("maximum_connection_attempt_delay is below minimum_connection_attempt_delay")
+        if not least <= self.connection_attempt_delay <= most:
+            raise ValueError(
+                f"connection_attempt_delay is {self.connection_attempt_delay} s: it must be from "
+                f"minimum_connection_attempt_delay ({least} s) to "
+                f"maximum_connection_attempt_delay ({most} s)"
+            )
         if self.path_delay < self.connection_attempt_delay:
             raise ValueError(
                 "path_delay is below connection_attempt_delay: a PvD would not get to its second address"
