@@ -20,7 +20,7 @@ from pvdrace.model import LocalAddress, ProvisioningDomain, Resolver
 from scripted_dns import Asked, answering, pvd_of, serving, silent
 
 if TYPE_CHECKING:
-    from scripted_dns import Script
+    from scripted_dns import Script, ScriptedDns
 
 pytestmark = pytest.mark.anyio
 NAME = "www.Example.test"
@@ -260,6 +260,56 @@ class TestTrouble:
         failure, _ = await ask(script)
         assert isinstance(failure, str)
         assert failure.startswith("malformed reply from 127.0.0.1: ")
+
+
+class TestRelease:
+    """A socket on which a reply may still come is not closed: the kernel would answer it on any link."""
+
+    async def released(self, *delays: float) -> tuple[list[socket.socket], ScriptedDns]:
+        """What a lookup hands over, whose n-th sending (at 0 s, 0.3 s, ...) is answered after so long."""
+        kept: list[socket.socket] = []
+        left = iter(delays)
+        with serving(lambda asked: [(next(left), asked.reply("A 192.0.2.1"))]) as [server]:
+            answer = await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+            assert answer.addresses == ("192.0.2.1",)
+            for sock in kept:
+                with anyio.fail_after(5):
+                    await anyio.wait_readable(sock)
+        return kept, server
+
+    async def test_the_second_reply_to_a_question_that_was_sent_twice_is_awaited(self) -> None:
+        [sock], server = await self.released(0.5, 0.6)
+        with sock:
+            assert len(server.asked) == 2
+            assert sock.recv(512)[:2] == server.asked[1].message[:2]
+
+    async def test_nothing_is_owed_after_the_only_reply(self) -> None:
+        assert (await self.released(0.0))[0] == []
+
+    async def test_nothing_is_owed_after_both_replies(self) -> None:
+        kept: list[socket.socket] = []
+
+        def script(asked: Asked) -> list[tuple[float, bytes]]:
+            return [(0.3, asked.reply("A 192.0.2.1"))] * 2 if len(server.asked) == 2 else []
+
+        async def be_busy_until_both_are_there() -> None:
+            await anyio.sleep(0.4)  # the question is sent again after 0.3 s
+            time.sleep(0.6)
+
+        with serving(script) as [server]:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(be_busy_until_both_are_there)
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+        assert kept == []
+
+    async def test_a_lookup_that_is_cancelled_owes_its_reply(self) -> None:
+        kept: list[socket.socket] = []
+        with serving(answering("A 192.0.2.1", delay=0.3)) as [server]:
+            with anyio.move_on_after(0.1):
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+            [sock] = kept
+            with sock, anyio.fail_after(5):
+                await anyio.wait_readable(sock)
 
 
 class TestRefusals:

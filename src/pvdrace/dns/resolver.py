@@ -6,6 +6,7 @@ The hosts file is not consulted: a name means what the PvD says. (``localhost`` 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -72,8 +73,8 @@ class PvdResolver:
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
         are started together leave together (RFC 8305 s3). The same lookup is not made twice at a time: who
         comes second waits for the first. Cancelling it closes all that it holds. ``release`` closes the
-        sockets of questions that were not answered, at once or after a late answer (see
-        `pvdrace.net.lingering`).
+        sockets on which a reply may still come, at once or after it has (see `pvdrace.net.lingering`): a
+        question that was sent twice is answered twice.
 
         A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name, and
         ValueError for another type.
@@ -148,7 +149,7 @@ def _given(outcome: Answer | DnsFailure) -> Answer:
 class _Conversation:
     """The socket of one question: a datagram, or a stream of length-prefixed messages (RFC 1035 s4.2.2)."""
 
-    __slots__ = ("answered", "query", "received", "send", "sock", "unsent", "watched")
+    __slots__ = ("outstanding", "query", "received", "send", "sock", "unsent", "watched")
 
     def __init__(self, send: Send, query: Query, sock: socket.socket) -> None:
         self.send = send
@@ -157,7 +158,14 @@ class _Conversation:
         self.unsent = b""
         self.received = b""
         self.watched = False
-        self.answered = False
+        self.outstanding = 1  # replies that are still to come: one to every sending of the question
+
+    def drain(self) -> None:
+        """Count the replies that have come and that nobody will read."""
+        with contextlib.suppress(OSError):
+            while self.outstanding:
+                if self.sock.recv(_MAX_MESSAGE)[:2] == self.query.message[:2]:
+                    self.outstanding -= 1
 
 
 class _Performer:
@@ -250,6 +258,8 @@ class _Performer:
                     conversation.sock.send(conversation.query.message)
                 except OSError as error:
                     self.failed(send, error)
+                else:
+                    conversation.outstanding += 1
                 return
 
     def close(self, send: Send) -> None:
@@ -258,7 +268,9 @@ class _Performer:
                 del self.open[fd]
                 if conversation.watched and self.epoll is not None:
                     self.epoll.unregister(fd)
-                if conversation.answered:
+                if not send.tcp:
+                    conversation.drain()
+                if conversation.outstanding == 0:
                     conversation.sock.close()
                 else:
                     self.release(conversation.sock)
@@ -291,13 +303,14 @@ class _Performer:
         try:
             reply = parse_reply(conversation.query, data, exact_case=not send.tcp)
         except MalformedReply as error:
-            conversation.answered = True
+            conversation.outstanding -= 1
             self.perform(self.exchange.malformed(send, str(error), now))
             return
         if isinstance(reply, Reply):
-            conversation.answered = True
+            conversation.outstanding -= 1
             self.perform(self.exchange.replied(send, reply, now))
         else:
+            conversation.outstanding -= reply.case_only  # that was the reply all the same
             self.perform(self.exchange.stray(send, reply, now))
 
     def converse(self, conversation: _Conversation) -> bytes | None:
