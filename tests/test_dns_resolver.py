@@ -318,7 +318,7 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["", "a..b", "foo bar", "x" * 64, "http://example.com/"])
     async def test_what_is_no_name(self, name: str) -> None:
         failure, [asked] = await ask(silent, name=name)
-        assert "is no domain name" in str(failure)
+        assert "is not a domain name" in str(failure)
         assert asked == []
 
     async def test_an_unknown_type(self) -> None:

@@ -19,7 +19,7 @@ import anyio
 from ..net.sockets import PinError, describe, open_pinned, start_connect
 from .cache import AnswerCache
 from .exchange import Close, Exchange, Resend, Send, search_names
-from .messages import TYPES, Answer, DnsFailure, InvalidName, MalformedReply, Reply
+from .messages import TYPES, Answer, DnsFailure, MalformedReply, Reply
 from .servers import Standings
 from .wire import build_query, parse_reply
 
@@ -103,11 +103,11 @@ class PvdResolver:
     async def _ask(
         self, pvd: ProvisioningDomain, name: str, type: str, release: Callable[[socket.socket], None]
     ) -> Answer | DnsFailure:
-        names = search_names(pvd, name, self._ndots)
-        exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
+            names = search_names(pvd, name, self._ndots)
+            exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
             outcome = await _Performer(pvd, exchange, self._clock, release).run()
-        except InvalidName as error:
+        except ValueError as error:
             return DnsFailure(str(error))
         if isinstance(outcome, Answer):
             self._cache.put(pvd, name, type, outcome, self._clock())
