@@ -492,3 +492,37 @@ def test_a_lookup_of_a_plain_name_does_not_load_dnspython() -> None:
     """
     with serving(answering("CNAME cdn.example.", "cdn.example A 192.0.2.1")) as [server]:
         assert subprocess.run([sys.executable, "-c", code, str(server.port)], check=False).returncode == 0
+
+
+ABANDON = """
+import asyncio, sys, anyio
+from pvdrace.dns import PvdResolver
+from pvdrace.model import ProvisioningDomain, Resolver
+
+pvd = ProvisioningDomain("wifi", "lo", 1, resolvers=(Resolver("127.0.0.1", int(sys.argv[1])),))
+resolver = PvdResolver()
+loop = asyncio.new_event_loop()
+tasks = [loop.create_task(resolver.lookup(pvd, "www.example", "A")) for _ in range(2)]
+loop.run_until_complete(asyncio.sleep(0.05))
+loop.close()  # with one lookup under way, and one caller who waits for it
+
+async def main():
+    with anyio.fail_after(10):
+        print((await resolver.lookup(pvd, "www.example", "A")).addresses, resolver._running.keys())
+
+anyio.run(main, backend=sys.argv[2])
+"""
+
+
+def test_a_lookup_that_was_abandoned_with_its_loop_holds_nobody_up(anyio_backend_name: str) -> None:
+    """A resolver may outlive a loop. In a process of its own, for what is abandoned is never closed."""
+    seen: list[Asked] = []
+
+    def script(asked: Asked) -> list[tuple[float, bytes]]:
+        seen.append(asked)
+        return [(0, asked.reply("A 192.0.2.1"))] if len(seen) > 1 else []
+
+    with serving(script) as [server]:
+        command = [sys.executable, "-c", ABANDON, str(server.port), anyio_backend_name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "('192.0.2.1',) dict_keys([])\n", done.stderr

@@ -15,6 +15,7 @@ from errno import EINPROGRESS, EPIPE
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import current_token
 
 from ..net.sockets import PinError, describe, open_pinned, start_connect
 from .cache import AnswerCache
@@ -25,6 +26,8 @@ from .wire import build_query, parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from anyio.lowlevel import EventLoopToken
 
     from ..model import ProvisioningDomain
     from .exchange import Action
@@ -38,7 +41,8 @@ class PvdResolver:
 
     ``timeout`` is the time in seconds that one lookup may take, with all its resolvers, search domains and
     CNAMEs. Names with fewer dots than ``ndots`` are tried below the PvD's search domains first. ``clock``
-    is a monotonic clock in seconds. One resolver serves any number of concurrent lookups of one event loop.
+    is a monotonic clock in seconds. One resolver serves any number of concurrent lookups of one event loop,
+    and may outlive it.
     """
 
     def __init__(
@@ -87,8 +91,8 @@ class PvdResolver:
             if answer is not None:
                 return answer
             running = self._running.get(key)
-            if running is None:
-                break
+            if running is None or running.loop != current_token():
+                break  # one of another loop was abandoned with it: nobody will end that
             outcome = await running.wait()
             if outcome is not None:  # None: it was cancelled, and somebody else has to ask
                 return _given(outcome)
@@ -96,7 +100,8 @@ class PvdResolver:
         try:
             running.outcome = await self._ask(pvd, name, type, release)
         finally:
-            del self._running[key]
+            if self._running.get(key) is running:
+                del self._running[key]
             running.end()
         return _given(running.outcome)
 
@@ -122,9 +127,10 @@ class PvdResolver:
 class _Running:
     """A lookup that is under way. Who wants the same meanwhile waits for it instead of asking again."""
 
-    __slots__ = ("_event", "outcome")
+    __slots__ = ("_event", "loop", "outcome")
 
     def __init__(self) -> None:
+        self.loop = current_token()
         self.outcome: Answer | DnsFailure | None = None
         self._event: anyio.Event | None = None
 
@@ -135,8 +141,16 @@ class _Running:
         return self.outcome
 
     def end(self) -> None:
-        if self._event is not None:
-            self._event.set()
+        if self._event is not None and self.loop == _loop_that_runs():
+            self._event.set()  # those who waited in a loop that was abandoned wait no more
+
+
+def _loop_that_runs() -> EventLoopToken | None:
+    """None where the garbage collector ends what was abandoned with its loop."""
+    try:
+        return current_token()
+    except anyio.NoEventLoopError:
+        return None
 
 
 def _given(outcome: Answer | DnsFailure) -> Answer:
