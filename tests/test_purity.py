@@ -86,6 +86,7 @@ def test_the_core_is_among_the_deciders() -> None:
         "config",
         "errors",
         "membership",
+        "history",
         "drivers/virtual",
     } <= known
     assert {f"race/{name}" for name in ("actions", "branch", "events", "ordering", "race", "report")} <= known
