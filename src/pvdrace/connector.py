@@ -21,6 +21,7 @@ from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
+from .history import NOBODY, History
 from .model import Endpoint, PvdSet, is_loopback, parse_literal
 from .monitor import Monitor
 from .net.lingering import Lingering
@@ -88,7 +89,8 @@ class Connector:
         self._monitor = Monitor(self.configuration)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
-        self._rankings: dict[tuple[str, int, Policy | None], Ranking] = {}
+        self._history = History()
+        self._rankings: dict[tuple[str, int, Policy | None, frozenset[str]], Ranking] = {}
         self._ranked_snapshot: PvdSet | None = None
 
     async def __aenter__(self) -> Self:
@@ -236,6 +238,7 @@ class Connector:
             )
         finally:
             report = RaceReport.of(race, ready)
+            self._history.learn(report, time.monotonic())
             self._tell(report)
         if not isinstance(race.outcome, Won):
             raise failure(report)
@@ -243,16 +246,18 @@ class Connector:
 
     def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> Ranking:
         """`rank`, remembered for as long as the snapshot holds: it is pure."""
+        history = self._history
+        distrusted = history.distrusted(pvds, endpoint.port, time.monotonic()) if history else NOBODY
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy)
+        key = (endpoint.host, endpoint.port, policy, distrusted)
         ranking = self._rankings.get(key)
         if ranking is None:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
             policies = layers(endpoint, call=policy, rules=self.configuration.rules, application=self.policy)
-            ranking = rank(pvds, endpoint, policies, path_delay=self.pacing.path_delay)
+            ranking = rank(pvds, endpoint, policies, path_delay=self.pacing.path_delay, distrusted=distrusted)
             self._rankings[key] = ranking
         return ranking
 
