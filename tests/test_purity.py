@@ -168,6 +168,7 @@ def test_the_core_is_among_the_deciders() -> None:
         "config",
         "errors",
         "membership",
+        "history",
         "drivers/virtual",
         "dns/wire",
         "net/failures",

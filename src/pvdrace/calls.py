@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConnectFailed, NoUsablePvd, ResolutionFailed
 from .model import Endpoint, parse_literal
+from .names import to_ascii
 from .policy import Policy
 from .race.actions import TIMEOUT
 from .race.outcome import NOBODY
@@ -42,6 +43,7 @@ def _endpoint(host: str, port: int) -> Endpoint:
         return Endpoint(host.strip("[]"), port)
     if any(character in ":%/@[]" or character.isspace() for character in host):
         raise ValueError(f"{host!r} is neither a host name nor an IP address")
+    host = to_ascii(host)
     labels = host.removesuffix(".").split(".")
     if not all(labels) or any(len(label) > 63 for label in labels) or len(host) > 254:
         raise ValueError(f"{host!r} is no host name: a label is empty or too long (RFC 1035 s2.3.4)")

@@ -19,6 +19,7 @@ from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError
+from .history import NOBODY, History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -87,7 +88,8 @@ class Connector:
         self._monitor = Monitor(self._configuration)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
-        self._rankings: dict[tuple[str, int, Policy | None], tuple[Ranking, bool]] = {}
+        self._history = History()
+        self._rankings: dict[tuple[str, int, Policy | None, frozenset[str]], tuple[Ranking, bool]] = {}
         self._ranked_snapshot: PvdSet | None = None
 
     @property
@@ -280,6 +282,7 @@ class Connector:
             )
         finally:
             report = RaceReport.of(race, ready)
+            self._history.learn(report, time.monotonic())
             self._tell(report)
         if not isinstance(race.outcome, Won):
             raise failure(report)
@@ -287,10 +290,12 @@ class Connector:
 
     def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> tuple[Ranking, bool]:
         """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
+        history = self._history
+        distrusted = history.distrusted(pvds, endpoint.port, time.monotonic()) if history else NOBODY
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy)
+        key = (endpoint.host, endpoint.port, policy, distrusted)
         found = self._rankings.get(key)
         if found is None:
             if len(self._rankings) >= RANKINGS_KEPT:
@@ -298,7 +303,9 @@ class Connector:
             policies = layers(
                 endpoint, call=policy, rules=self._configuration.rules, application=self._policy
             )
-            ranking = rank(pvds, endpoint, policies, path_delay=self._pacing.path_delay)
+            ranking = rank(
+                pvds, endpoint, policies, path_delay=self._pacing.path_delay, distrusted=distrusted
+            )
             found = self._rankings[key] = ranking, forbids(policies, ranking)
         return found
 
