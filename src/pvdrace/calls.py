@@ -101,7 +101,7 @@ def failure(report: RaceReport) -> NoUsablePvd | ResolutionFailed | ConnectFaile
     """The exception for a lost race."""
     kind: type[NoUsablePvd | ResolutionFailed | ConnectFailed]
     reason = report.failure or ""
-    if reason == NOBODY:
+    if reason == NOBODY and not report.attempts:
         kind = NoUsablePvd
     elif reason.startswith(TIMEOUT) or report.attempts or report.skipped or not report.lookups:
         kind = ConnectFailed
