@@ -29,8 +29,9 @@ $(VENV)/.docs: $(DEPS)
 demo: $(VENV)/.demo
 	@$(BIN)/pvdrace demo
 
+# Most tests wait for a network in a lab of their own: more of them at once than there are processors.
 test: lint types contracts
-	@$(BIN)/python -m pvdrace.lab $(BIN)/python -m pytest
+	@$(BIN)/python -m pvdrace.lab $(BIN)/python -m pytest -n 4
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

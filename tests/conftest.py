@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 
 import hypothesis
 import pytest
+
+# A suite that was started in the background has inherited that these are ignored; its children must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A gate must not fail by luck: there the examples are the same every time. At a desk they are new each time.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)

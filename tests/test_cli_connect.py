@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from cli_program import PROGRAM, environment, in_the_lab, pvdrace_program
 from loopback import Server, certificate_for
+from pvdrace.calls import failure
 from pvdrace.cli.app import app
-from pvdrace.connector import failure
 from pvdrace.errors import PvdRaceError
 from pvdrace.model import Reachability
 from pvdrace.policy import Policy, Selector

@@ -16,7 +16,7 @@ from cli_program import PROGRAM, environment, pvdrace_program
 from pvdrace.cli import demo as demonstration
 from pvdrace.cli.app import app
 from pvdrace.lab import LabError
-from pvdrace.lab.scenarios import SCENARIOS
+from pvdrace.lab.scenarios import SCENARIOS, build
 from pvdrace.testing.scenario import ok, pvd, refused, scenario
 
 if TYPE_CHECKING:
@@ -209,3 +209,21 @@ def test_ctrl_c_ends_the_demo_quietly() -> None:
     assert (process.returncode, output) == (130, "")
     assert "Traceback" not in errors
     assert "pvdrace:" not in errors
+
+
+def test_ctrl_c_shows_where_a_race_hung() -> None:
+    """Who interrupts a race wants to see it: the timeline so far is on stdout, and the code is 130."""
+    with build("all-dead") as lab:
+        process = lab.popen(
+            [*PROGRAM, "connect", "www.example.test", "443"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "AAAA" in output
+    assert "Traceback" not in errors

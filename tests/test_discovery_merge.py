@@ -132,6 +132,46 @@ class TestConfiguration:
         assert found["b"].notes == (() if with_rule else (f"{same} a",))
 
 
+class TestSearchDomains:
+    """The host's one search list is given to every PvD: no name of one may reach the resolvers of another."""
+
+    NOTE = "search domain %s left out: corp.example belongs to vpn"
+
+    @pytest.mark.parametrize(
+        ("zones", "search", "left", "left_out"),
+        [
+            ('["corp.example"]', ("corp.example", "lan"), ("lan",), ["corp.example"]),
+            ('["corp.example"]', ("eu.Corp.example",), (), ["eu.Corp.example"]),
+            ('["corp.example"]', ("example", "xcorp.example"), ("example", "xcorp.example"), []),
+            ('["."]', ("corp.example",), ("corp.example",), []),
+        ],
+    )
+    def test_a_domain_in_a_zone_of_others_is_left_out_with_a_note(
+        self, zones: str, search: tuple[str, ...], left: tuple[str, ...], left_out: list[str]
+    ) -> None:
+        dns = SystemDns(host=ResolvConf((NameServer("192.0.2.53"),), search=search))
+        text = f'[[pvd]]\nname = "vpn"\ninterface = "eth0"\nzones = {zones}'
+        found = merge(parse(text), HOST, dns)
+        assert found["vpn"].search == search
+        assert found["wlan0"].search == left
+        assert [n for n in found["wlan0"].notes if "search" in n] == [self.NOTE % name for name in left_out]
+
+    def test_the_longest_zone_owns_the_domain(self) -> None:
+        text = (
+            '[[pvd]]\nname = "vpn"\ninterface = "eth0"\nzones = ["corp.example"]\nsearch = []\n'
+            '[[pvd]]\nname = "lab"\ninterface = "wlan0"\nzones = ["example"]\nsearch = ["corp.example"]'
+        )
+        assert merge(parse(text), HOST)["lab"].search == ()
+
+    def test_a_zone_may_have_two_owners(self) -> None:
+        text = "".join(
+            f'[[pvd]]\nname = "{name}"\ninterface = "{interface}"\nzones = ["corp.example"]\n'
+            'search = ["corp.example"]\n'
+            for name, interface in (("a", "eth0"), ("b", "wlan0"))
+        )
+        assert [pvd.search for pvd in merge(parse(text), HOST)] == [("corp.example",)] * 2
+
+
 class TestInterface:
     """Which interface a configured PvD is on."""
 

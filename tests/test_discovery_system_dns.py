@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,8 +20,7 @@ from pvdrace.discovery.system_dns import DnsFiles, has_stub_listener, systemd_sh
 from pvdrace.model import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +41,13 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 def files_of(root: Path, *, same_namespace: bool = True) -> DnsFiles:
     return DnsFiles(root, same_namespace=lambda: same_namespace)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: the name of a socket has room for 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="pvd") as directory:
+        yield Path(directory)
 
 
 async def test_no_file_at_all(tmp_path: Path) -> None:

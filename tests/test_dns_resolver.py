@@ -20,7 +20,7 @@ from pvdrace.model import LocalAddress, ProvisioningDomain, Resolver
 from scripted_dns import Asked, answering, pvd_of, serving, silent
 
 if TYPE_CHECKING:
-    from scripted_dns import Script
+    from scripted_dns import Script, ScriptedDns
 
 pytestmark = pytest.mark.anyio
 NAME = "www.Example.test"
@@ -262,13 +262,63 @@ class TestTrouble:
         assert failure.startswith("malformed reply from 127.0.0.1: ")
 
 
+class TestRelease:
+    """A socket on which a reply may still come is not closed: the kernel would answer it on any link."""
+
+    async def released(self, *delays: float) -> tuple[list[socket.socket], ScriptedDns]:
+        """What a lookup hands over, whose n-th sending (at 0 s, 0.3 s, ...) is answered after so long."""
+        kept: list[socket.socket] = []
+        left = iter(delays)
+        with serving(lambda asked: [(next(left), asked.reply("A 192.0.2.1"))]) as [server]:
+            answer = await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+            assert answer.addresses == ("192.0.2.1",)
+            for sock in kept:
+                with anyio.fail_after(5):
+                    await anyio.wait_readable(sock)
+        return kept, server
+
+    async def test_the_second_reply_to_a_question_that_was_sent_twice_is_awaited(self) -> None:
+        [sock], server = await self.released(0.5, 0.6)
+        with sock:
+            assert len(server.asked) == 2
+            assert sock.recv(512)[:2] == server.asked[1].message[:2]
+
+    async def test_nothing_is_owed_after_the_only_reply(self) -> None:
+        assert (await self.released(0.0))[0] == []
+
+    async def test_nothing_is_owed_after_both_replies(self) -> None:
+        kept: list[socket.socket] = []
+
+        def script(asked: Asked) -> list[tuple[float, bytes]]:
+            return [(0.3, asked.reply("A 192.0.2.1"))] * 2 if len(server.asked) == 2 else []
+
+        async def be_busy_until_both_are_there() -> None:
+            await anyio.sleep(0.4)  # the question is sent again after 0.3 s
+            time.sleep(0.6)
+
+        with serving(script) as [server]:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(be_busy_until_both_are_there)
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+        assert kept == []
+
+    async def test_a_lookup_that_is_cancelled_owes_its_reply(self) -> None:
+        kept: list[socket.socket] = []
+        with serving(answering("A 192.0.2.1", delay=0.3)) as [server]:
+            with anyio.move_on_after(0.1):
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+            [sock] = kept
+            with sock, anyio.fail_after(5):
+                await anyio.wait_readable(sock)
+
+
 class TestRefusals:
     """What never becomes a packet."""
 
     @pytest.mark.parametrize("name", ["", "a..b", "foo bar", "x" * 64, "http://example.com/"])
     async def test_what_is_no_name(self, name: str) -> None:
         failure, [asked] = await ask(silent, name=name)
-        assert "is no domain name" in str(failure)
+        assert "is not a domain name" in str(failure)
         assert asked == []
 
     async def test_an_unknown_type(self) -> None:
@@ -442,3 +492,37 @@ def test_a_lookup_of_a_plain_name_does_not_load_dnspython() -> None:
     """
     with serving(answering("CNAME cdn.example.", "cdn.example A 192.0.2.1")) as [server]:
         assert subprocess.run([sys.executable, "-c", code, str(server.port)], check=False).returncode == 0
+
+
+ABANDON = """
+import asyncio, sys, anyio
+from pvdrace.dns import PvdResolver
+from pvdrace.model import ProvisioningDomain, Resolver
+
+pvd = ProvisioningDomain("wifi", "lo", 1, resolvers=(Resolver("127.0.0.1", int(sys.argv[1])),))
+resolver = PvdResolver()
+loop = asyncio.new_event_loop()
+tasks = [loop.create_task(resolver.lookup(pvd, "www.example", "A")) for _ in range(2)]
+loop.run_until_complete(asyncio.sleep(0.05))
+loop.close()  # with one lookup under way, and one caller who waits for it
+
+async def main():
+    with anyio.fail_after(10):
+        print((await resolver.lookup(pvd, "www.example", "A")).addresses, resolver._running.keys())
+
+anyio.run(main, backend=sys.argv[2])
+"""
+
+
+def test_a_lookup_that_was_abandoned_with_its_loop_holds_nobody_up(anyio_backend_name: str) -> None:
+    """A resolver may outlive a loop. In a process of its own, for what is abandoned is never closed."""
+    seen: list[Asked] = []
+
+    def script(asked: Asked) -> list[tuple[float, bytes]]:
+        seen.append(asked)
+        return [(0, asked.reply("A 192.0.2.1"))] if len(seen) > 1 else []
+
+    with serving(script) as [server]:
+        command = [sys.executable, "-c", ABANDON, str(server.port), anyio_backend_name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "('192.0.2.1',) dict_keys([])\n", done.stderr

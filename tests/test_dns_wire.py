@@ -113,8 +113,8 @@ class TestQuery:
             ("http://example.com", "':' cannot be part"),
             ("fe80::1", "':' cannot be part"),
             ("a\nb", "'\\n' cannot be part"),
-            ("\N{SNOWMAN}\N{ZERO WIDTH JOINER}.example", "is no domain name"),
-            ("ü" * 80, "is no domain name"),
+            ("\N{SNOWMAN}\N{ZERO WIDTH JOINER}.example", "is not a domain name"),
+            ("ü" * 80, "is not a domain name"),
         ],
     )
     def test_what_is_no_name_says_why_in_one_line(self, name: str, why: str) -> None:

@@ -201,7 +201,7 @@ async def test_a_check_that_says_no_loses(authority: trustme.CA) -> None:
         assert driven.product is not None, report_of(race)
         await driven.product.aclose()
     assert heard == [b"portal\n", b"right\n"]
-    assert [a.error for a in RaceReport.of(race).attempts] == ["CheckFailed: check failed", None]
+    assert [a.error for a in RaceReport.of(race).attempts] == ["the check said no", None]
 
 
 async def test_a_server_that_goes_silent_after_tcp_does_not_hold_the_race_up(authority: trustme.CA) -> None:

@@ -88,17 +88,81 @@ def test_a_refused_one_goes_at_once() -> None:
     assert len(left) == 0
 
 
-def test_the_oldest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lingering, "MOST", 2)
+def test_a_connected_one_says_good_bye_at_once() -> None:
+    listener = socket.create_server(("127.0.0.2", 0))
+    left = Lingering(time.monotonic)
+    left.release(connecting(*listener.getsockname()))
+    peer, _ = listener.accept()
+    peer.settimeout(10)
+    assert peer.recv(1) == b""  # nobody swept or settled in between
+    peer.close()
+    listener.close()
+    left.close()
+
+
+def test_after_close_nothing_is_kept() -> None:
+    hole = BlackHole("127.0.0.2", 0)
+    with closing(hole):
+        left = Lingering(time.monotonic)
+        first, second = (connecting(*hole.socks[0].getsockname()) for _ in range(2))
+        left.release(first)
+        left.close()
+        left.release(second)
+        assert (first.fileno(), second.fileno(), len(left)) == (-1, -1, 0)
+
+
+def test_a_copy_of_a_descriptor_does_not_confuse_it() -> None:
+    """A fork, or a user's dup, keeps the open file in the epoll set: late events are nobody's."""
+    listener = socket.create_server(("127.0.0.2", 0))
+    left = Lingering(time.monotonic)
+    sock = connecting(*listener.getsockname())
+    copy = sock.dup()
+    hole = BlackHole("127.0.0.2", 0)
+    with closing(hole):
+        left.release(connecting(*hole.socks[0].getsockname()))  # keeps the epoll object
+        left.release(sock)
+        peer, _ = listener.accept()
+        peer.close()
+        left.sweep()
+        assert sock.fileno() == -1
+        left.sweep()
+        assert len(left) == 1
+        left.close()
+    copy.close()
+    listener.close()
+
+
+async def test_a_question_asked_twice_is_owed_two_answers() -> None:
+    resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    resolver.bind(("127.0.0.2", 0))
+    asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asker.connect(resolver.getsockname())
+    asker.send(b"?")
+    _, who = resolver.recvfrom(1)
+    left = Lingering(time.monotonic)
+    left.release(asker, 2)
+    resolver.sendto(b"one", who)
+    left.sweep()
+    assert len(left) == 1
+    resolver.sendto(b"two", who)
+    left.sweep()
+    assert len(left) == 0
+    resolver.close()
+
+
+async def test_several_settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lingering, "PATIENCE", 0.05)
     hole = BlackHole("127.0.0.2", 0)
     with closing(hole):
         left = Lingering(time.monotonic)
         socks = [connecting(*hole.socks[0].getsockname()) for _ in range(3)]
         for sock in socks:
             left.release(sock)
-        assert [sock.fileno() >= 0 for sock in socks] == [False, True, True]
-        left.close()
-        assert [sock.fileno() for sock in socks] == [-1, -1, -1]
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for only in (*socks, None):
+                    tasks.start_soon(left.settle, only)
+        assert len(left) == 0
 
 
 def test_what_is_closed_already_is_nothing_to_linger() -> None:

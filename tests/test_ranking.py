@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import dedent
 
@@ -53,9 +54,10 @@ def check(
     to: str = "www.example.com",
     call: Policy | None = None,
     application: Policy | None = None,
+    distrusted: str = "",
 ) -> Ranking:
     layers = [(name, policy) for name, policy in (("call", call), ("application", application)) if policy]
-    ranking = rank(PvdSet(pvds), Endpoint(to, 443), layers)
+    ranking = rank(PvdSet(pvds), Endpoint(to, 443), layers, distrusted=frozenset(distrusted.split()))
     assert show(ranking) == dedent(expected).strip()
     return ranking
 
@@ -282,6 +284,89 @@ def test_a_layer_nearer_to_the_caller_outranks_the_next() -> None:
         *(WIFI, ETH),
         call=Policy(prefer=["pvd:wifi"]),
         application=Policy(prefer=["pvd:eth"], avoid=["pvd:wifi"]),
+    )
+
+
+# History.
+
+
+def test_a_distrusted_pvd_comes_behind_the_others_with_the_usual_head_start() -> None:
+    check(
+        """
+        wifi 0 ms (nothing known against it)
+        eth 250 ms (did not work in time a moment ago)
+        """,
+        *(WIFI, ETH),
+        distrusted="eth",
+    )
+
+
+def test_history_outranks_cost_so_that_a_dear_pvd_does_not_wait_for_a_dead_one() -> None:
+    check(
+        """
+        lte 0 ms (nothing known against it)
+        wifi 250 ms (did not work in time a moment ago)
+        """,
+        *(WIFI, LTE),
+        distrusted="wifi",
+    )
+
+
+def test_a_dear_pvd_waits_for_the_free_ones_that_are_trusted() -> None:
+    check(
+        """
+        wifi 0 ms (nothing known against it; unmetered)
+        lte last (nothing known against it; cost: variable)
+        eth last (did not work in time a moment ago)
+        """,
+        *(WIFI, LTE, ETH),
+        distrusted="eth",
+    )
+
+
+def test_the_word_of_the_application_outranks_history() -> None:
+    check(
+        """
+        eth 0 ms (preferred: pvd:eth)
+        wifi 250 ms (not preferred)
+        """,
+        *(WIFI, ETH),
+        call=Policy(prefer=["pvd:eth"]),
+        distrusted="eth",
+    )
+    check(
+        """
+        eth 0 ms (not avoided)
+        wifi last (avoided: pvd:wifi)
+        """,
+        *(WIFI, ETH),
+        call=Policy(avoid=["pvd:wifi"]),
+        distrusted="eth",
+    )
+
+
+@pytest.mark.parametrize("distrusted", ["wifi lte", "vpn", ""])
+def test_where_all_or_none_are_distrusted_the_other_rules_decide(distrusted: str) -> None:
+    check(
+        """
+        wifi 0 ms (unmetered)
+        lte last (cost: variable)
+        """,
+        *(LTE, WIFI),
+        distrusted=distrusted,
+    )
+
+
+def test_a_distrusted_pvd_is_never_left_out() -> None:
+    check("wifi 0 ms", WIFI, distrusted="wifi")
+    check(
+        """
+        vpn 0 ms (owns corp.example)
+        wifi out (corp.example belongs to vpn)
+        """,
+        *(WIFI, VPN),
+        to="git.corp.example",
+        distrusted="vpn",
     )
 
 
@@ -588,24 +673,44 @@ endpoints = st.sampled_from(
     ]
 )
 Layers = list[tuple[str, Policy]]
+some = st.frozensets(st.sampled_from("abcde"))
+Places = dict[str, tuple[float, float]]
 
 
-@given(pvds, endpoints, layers, st.randoms(use_true_random=False))
+def places(
+    found: Sequence[ProvisioningDomain], endpoint: Endpoint, policies: Layers, distrusted: frozenset[str]
+) -> Places:
+    """The position and the head start of everybody who runs; later is larger."""
+    ranked = rank(PvdSet(tuple(found)), endpoint, policies, distrusted=distrusted).ranked
+    return {
+        entry.pvd.name: (n, float("inf") if entry.head_start is None else entry.head_start)
+        for n, entry in enumerate(ranked)
+    }
+
+
+@given(pvds, endpoints, layers, some, st.randoms(use_true_random=False))
 @settings(deadline=None)
 def test_law_the_order_of_the_snapshot_never_changes_the_result(
-    found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers, random: object
+    found: list[ProvisioningDomain],
+    endpoint: Endpoint,
+    policies: Layers,
+    distrusted: frozenset[str],
+    random: object,
 ) -> None:
     shuffled = list(found)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert rank(PvdSet(tuple(shuffled)), endpoint, policies) == rank(PvdSet(tuple(found)), endpoint, policies)
+    one, other = (
+        rank(PvdSet(tuple(p)), endpoint, policies, distrusted=distrusted) for p in (shuffled, found)
+    )
+    assert one == other
 
 
-@given(pvds, endpoints, layers)
+@given(pvds, endpoints, layers, some)
 @settings(deadline=None)
 def test_law_everybody_is_ranked_or_excluded_with_a_reason_and_policy_holds(
-    found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers
+    found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers, distrusted: frozenset[str]
 ) -> None:
-    ranking = rank(PvdSet(tuple(found)), endpoint, policies)
+    ranking = rank(PvdSet(tuple(found)), endpoint, policies, distrusted=distrusted)
     expected = {LOOPBACK_PVD.name} if endpoint.host == "localhost" else {p.name for p in found}
     assert {e.pvd.name for e in ranking.ranked} | {e.pvd.name for e in ranking.excluded} == expected
     assert len(ranking.ranked) + len(ranking.excluded) == len(expected)
@@ -620,12 +725,13 @@ def test_law_everybody_is_ranked_or_excluded_with_a_reason_and_policy_holds(
             assert not any(f"ipv{f}" == s.pattern for s in policy.prohibit for f in entry.families)
 
 
-@given(pvds, endpoints, layers)
+@given(pvds, endpoints, layers, some)
 @settings(deadline=None)
 def test_law_head_starts_begin_at_zero_grow_by_the_delay_and_end_in_none(
-    found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers
+    found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers, distrusted: frozenset[str]
 ) -> None:
-    starts = [e.head_start for e in rank(PvdSet(tuple(found)), endpoint, policies, path_delay=0.5).ranked]
+    ranking = rank(PvdSet(tuple(found)), endpoint, policies, path_delay=0.5, distrusted=distrusted)
+    starts = [entry.head_start for entry in ranking.ranked]
     staggered = [s for s in starts if s is not None]
     assert starts == staggered + [None] * (len(starts) - len(staggered))
     assert staggered == [0.5 * n for n in range(len(staggered))]
@@ -635,31 +741,46 @@ def test_law_head_starts_begin_at_zero_grow_by_the_delay_and_end_in_none(
 DEARER = [CostClass.UNMETERED, CostClass.UNKNOWN, CostClass.FIXED, CostClass.VARIABLE]
 
 
-@given(pvds.filter(bool), endpoints, layers, st.data())
+@given(pvds.filter(bool), endpoints, layers, some, st.data())
 @settings(deadline=None)
 def test_law_more_cost_never_raises_a_pvd(
-    found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers, data: st.DataObject
+    found: list[ProvisioningDomain],
+    endpoint: Endpoint,
+    policies: Layers,
+    distrusted: frozenset[str],
+    data: st.DataObject,
 ) -> None:
     """The policies here name no cost: what prefers dear PvDs may well raise one that becomes dear."""
     chosen = data.draw(st.sampled_from(found))
     kind = data.draw(st.sampled_from(DEARER[DEARER.index(chosen.cost.kind) :]))
     flags = data.draw(st.frozensets(st.sampled_from(sorted(COST_FLAGS - {"temp_unmetered"})), max_size=2))
     dearer = replace(chosen, cost=Cost(kind, chosen.cost.flags | flags))
+    before = places(found, endpoint, policies, distrusted)
+    after = places([dearer if p is chosen else p for p in found], endpoint, policies, distrusted)
+    never_raised(chosen.name, before, after)
 
-    def place(changed: ProvisioningDomain) -> tuple[float, float] | None:
-        snapshot = tuple(changed if p is chosen else p for p in found)
-        ranked = rank(PvdSet(snapshot), endpoint, policies).ranked
-        places = {e.pvd.name: (n, e.head_start) for n, e in enumerate(ranked)}
-        if chosen.name not in places:
-            return None
-        position, start = places[chosen.name]
-        return position, float("inf") if start is None else start
 
-    before, after = place(chosen), place(dearer)
-    assert (before is None) == (after is None)
-    if before and after:
-        assert after[0] >= before[0]
-        assert after[1] >= before[1]
+@given(pvds.filter(bool), endpoints, layers, some, st.data())
+@settings(deadline=None)
+def test_law_a_failure_never_raises_a_pvd_and_never_leaves_one_out(
+    found: list[ProvisioningDomain],
+    endpoint: Endpoint,
+    policies: Layers,
+    distrusted: frozenset[str],
+    data: st.DataObject,
+) -> None:
+    failed: str = data.draw(st.sampled_from(found)).name
+    before = places(found, endpoint, policies, distrusted)
+    after = places(found, endpoint, policies, distrusted | {failed})
+    assert before.keys() == after.keys()
+    never_raised(failed, before, after)
+
+
+def never_raised(name: str, before: Places, after: Places) -> None:
+    assert (name in before) == (name in after)
+    if name in before:
+        assert after[name][0] >= before[name][0]
+        assert after[name][1] >= before[name][1]
 
 
 @given(st.permutations(["a", "b", "c", "d"]), endpoints.filter(lambda e: e.host != "localhost"))

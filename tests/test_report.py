@@ -15,7 +15,7 @@ from pvdrace.race.events import Connected, Failed, LookupAnswered, LookupFailed,
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Race
 from pvdrace.race.report import RaceReport
-from pvdrace.testing.scenario import Scenario, blackhole, ok, pvd, refused, same, scenario, servfail
+from pvdrace.testing.scenario import Scenario, blackhole, ok, pvd, refused, same, scenario, servfail, silent
 from replayed import check_replay
 
 
@@ -428,4 +428,11 @@ def test_str_is_the_timeline_with_every_answer() -> None:
         60 ms  wifi connected 198.51.100.2
         70 ms  wifi won 198.51.100.2
         """,
+    )
+
+
+def test_the_summary_of_a_won_race_begins_with_the_winner() -> None:
+    race = scenario(wifi=pvd(dns=10, a=silent, v6=ok(20)), lte=pvd(dns=10, v6=ok(20)))
+    assert race.report.summary() == (
+        "www.example.com:443: won by wifi 2001:db8:99::1 in 30 ms, lte not tried"
     )

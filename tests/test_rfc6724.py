@@ -438,9 +438,11 @@ def mapped(address: str) -> ipaddress.IPv6Address:
     return ipaddress.IPv6Address(address if ":" in address else f"::ffff:{address}")
 
 
+RFC_ROWS = [(ipaddress.IPv6Network(prefix), row) for prefix, row in RFC_TABLE.items()]
+
+
 def row(address: str) -> tuple[int, int]:
-    prefixes = [p for p in map(ipaddress.IPv6Network, RFC_TABLE) if mapped(address) in p]
-    return RFC_TABLE[str(max(prefixes, key=lambda p: p.prefixlen))]
+    return max((p.prefixlen, found) for p, found in RFC_ROWS if mapped(address) in p)[1]
 
 
 def rank_of_scope(address: str) -> int:

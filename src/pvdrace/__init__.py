@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .config import Configuration as Configuration
     from .connection import Connection as Connection
     from .connector import Connector as Connector
-    from .connector import connect as connect
-    from .connector import open_connection as open_connection
+    from .default import connect as connect
+    from .default import open_connection as open_connection
     from .errors import ConfigurationError as ConfigurationError
     from .errors import ConnectFailed as ConnectFailed
     from .errors import NoUsablePvd as NoUsablePvd
@@ -57,8 +57,8 @@ _HOMES = {
     "Reachability": "model",
     "ResolutionFailed": "errors",
     "Rule": "policy",
-    "connect": "connector",
-    "open_connection": "connector",
+    "connect": "default",
+    "open_connection": "default",
 }
 
 _ROOMS = ("integrations", "lab", "testing")

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .model import Resolver, parse_literal
+from .names import MAX_LENGTH, to_ascii
 from .policy import Selector
 
 if TYPE_CHECKING:
@@ -93,19 +94,16 @@ def as_resolver(value: object) -> Resolver:
 
 
 def as_domain(value: object) -> str:
-    """A domain name, lower case and without the final dot; ``.`` is the root."""
+    """A domain name in ASCII, lower case and without the final dot; ``.`` is the root."""
     text = as_text(value)
     if text == ".":
         return text
-    name = text.lower().removesuffix(".")
-    try:
-        wire = name.encode("ascii") if name.isascii() else name.encode("idna")
-    except UnicodeError:
-        raise ValueError(f"{text!r} is not a domain name") from None
-    labels = wire.split(b".")
-    if len(wire) > 253 or any(not re.fullmatch(rb"[A-Za-z0-9_-]{1,63}", label) for label in labels):
+    name = to_ascii(text).removesuffix(".").lower()
+    if len(name) > MAX_LENGTH or any(
+        not re.fullmatch("[a-z0-9_-]{1,63}", label) for label in name.split(".")
+    ):
         raise ValueError(f"{text!r} is not a domain name")
-    return wire.decode("ascii")
+    return name
 
 
 def as_pref64(value: object) -> str:

@@ -6,11 +6,13 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .net.lingering import Lingering
     from .race.report import RaceReport
 
 
@@ -21,18 +23,13 @@ class Connection(ByteStream):
     within: ``connection.extra(TLSAttribute.peer_certificate)``. Also an asynchronous context manager.
     """
 
-    __slots__ = ("_release", "report", "stream")
+    __slots__ = ("_farewell", "report", "stream")
 
-    def __init__(
-        self,
-        stream: ByteStream,
-        report: RaceReport,
-        release: Callable[[socket.socket], None] | None = None,
-    ) -> None:
-        """``release`` takes the socket over in the end, where a plain close could send a stray packet."""
+    def __init__(self, stream: ByteStream, report: RaceReport, farewell: Lingering | None = None) -> None:
+        """``farewell`` takes the socket over in the end, where a plain close could send a stray packet."""
         self.stream = stream
         self.report = report
-        self._release = release
+        self._farewell = farewell
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Receive at most ``max_bytes`` bytes; raises `anyio.EndOfStream` at the end."""
@@ -47,16 +44,20 @@ class Connection(ByteStream):
         await self.stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        release, self._release = self._release, None
-        if release is None:
-            await self.stream.aclose()
-            return
-        spare = socket.socket(fileno=os.dup(self.stream.extra(SocketAttribute.raw_socket).fileno()))
+        """Close the connection.
+
+        Where policy forbids a PvD this waits for the peer's good-bye, `pvdrace.net.lingering.PATIENCE`
+        seconds at most: what a peer sends to a socket that is gone, the kernel answers by the routing table.
+        """
+        farewell, self._farewell = self._farewell, None
+        spare = _copy(self.stream.extra(SocketAttribute.raw_socket)) if farewell is not None else None
         try:
             await self.stream.aclose()
         finally:
-            release(spare)
+            if farewell is not None and spare is not None:
+                farewell.release(spare)
+                with anyio.CancelScope(shield=True):
+                    await farewell.settle(spare)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -67,3 +68,11 @@ class Connection(ByteStream):
         winner = self.report.winner
         path = f"{winner.pvd} {winner.remote}" if winner else "?"
         return f"<Connection {self.report.endpoint} via {path}>"
+
+
+def _copy(sock: socket.socket) -> socket.socket | None:
+    """A second descriptor for a socket; None if it is closed already, or there is none to spare."""
+    try:
+        return socket.socket(fileno=os.dup(sock.fileno()))
+    except OSError:
+        return None

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import threading
 import time
 from contextlib import aclosing
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from . import membership
+from .calls import check_endpoint, check_policy, check_timeout, failure, forbids, readiness, tls_name
 from .config import Configuration, parse
 from .connection import Connection
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
-from .errors import ConfigurationError, ConnectFailed, NoUsablePvd, ResolutionFailed
-from .model import Endpoint, PvdSet, is_loopback, parse_literal
+from .errors import ConfigurationError
+from .history import NOBODY, History
+from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
-from .net.lingering import Lingering
+from .net.lingering import LeavingSocket, Lingering, close_now
 from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
@@ -37,14 +37,13 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
+    from .calls import Readiness
     from .discovery.diff import PvdChange
-    from .model import Ranking
+    from .model import Candidate, Ranking
     from .policy import Policy
     from .race.events import Event
     from .race.pacing import Pacing
 
-    ReadyCheck = Callable[[ByteStream], Awaitable[Any]]
-    Readiness = Literal["tcp", "tls"] | ReadyCheck | None
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
     Observer = Callable[[Race], object]
@@ -53,7 +52,6 @@ T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 RANKINGS_KEPT = 1024
-FORBIDDING = ("prohibit", "require", "zone")
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
@@ -79,17 +77,35 @@ class Connector:
         observe: Observer | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
-        self.configuration = read_configuration(config)
-        self.policy = policy
-        self.pacing = pacing
+        if not check_timeout(dns_timeout, "dns_timeout"):
+            raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
+        self._configuration = read_configuration(config)
+        self._policy = check_policy(policy)
+        self._pacing = pacing
         self.hooks = tuple(hooks)
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
-        self._monitor = Monitor(self.configuration)
+        self._monitor = Monitor(self._configuration)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
-        self._rankings: dict[tuple[str, int, Policy | None], Ranking] = {}
+        self._history = History()
+        self._rankings: dict[tuple[str, int, Policy | None, frozenset[str]], tuple[Ranking, bool]] = {}
         self._ranked_snapshot: PvdSet | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        """What the connector was given, for good."""
+        return self._configuration
+
+    @property
+    def policy(self) -> Policy | None:
+        """The application's policy, for good: another one is another connector, or a call's own."""
+        return self._policy
+
+    @property
+    def pacing(self) -> Pacing:
+        """The timers of its races, for good."""
+        return self._pacing
 
     async def __aenter__(self) -> Self:
         await self.snapshot()
@@ -112,9 +128,20 @@ class Connector:
         self._monitor.close()
         self._opened = False
 
+    async def release(self, sock: socket.socket) -> None:
+        """Close a socket that `connect` gave, so that no stray packet follows it.
+
+        What a peer sends to a socket that is gone is answered by the kernel, by the routing table: also
+        out of a PvD that policy forbids. This says good-bye and waits for the peer's, a second at most.
+        """
+        self._lingering.release(sock)
+        with anyio.CancelScope(shield=True):
+            await self._lingering.settle(sock)
+
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         if not self._opened:
+            self._lingering.reopen()
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():
@@ -154,20 +181,22 @@ class Connector:
         arguments contradict each other.
         """
         context = tls_context(tls)
-        level, check = readiness(ready, context)
+        if server_hostname is not None and context is None:
+            raise ValueError("server_hostname is for tls=True or a context")
+        level, check = readiness(ready, secure=context is not None)
+        driven: Driven[ByteStream]
         if context is None and check is None:
-            sock, report = await self.connect(host, port, policy=policy, timeout=timeout)
-            return self._connection(await wrap(sock), report)
-        stage = StreamStage(context, server_hostname or host.split("%")[0] if context else None, check)
+            driven, report, farewell = await self._race(host, port, policy, timeout)
+            assert driven.sock is not None
+            return Connection(await wrap(driven.sock), report, farewell)
+        check_endpoint(host, port)
+        stage = StreamStage(context, server_hostname or tls_name(host) if context else None, check)
         hold = level == "tcp"
-        driven, report = await self._race(
+        driven, report, farewell = await self._race(
             host, port, policy, timeout, stage=stage, discard=discard, hold=hold, ready=level
         )
         assert driven.product is not None
-        return self._connection(driven.product, report)
-
-    def _connection(self, stream: ByteStream, report: RaceReport) -> Connection:
-        return Connection(stream, report, self._lingering.release if forbids(report.ranking) else None)
+        return Connection(driven.product, report, farewell)
 
     async def connect(
         self, host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
@@ -177,7 +206,7 @@ class Connector:
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
         driven: Driven[Any]
-        driven, report = await self._race(host, port, policy, timeout)
+        driven, report, _ = await self._race(host, port, policy, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
@@ -194,12 +223,17 @@ class Connector:
     ) -> tuple[T, RaceReport]:
         """Race with a stage of one's own after the transport handshake: for adapters that bring their TLS.
 
-        The stage gets the connected socket and returns a product, or closes the socket and raises: then
+        The stage gets the connected socket (on asyncio: trio takes no socket of another class, see
+        `pvdrace.net.lingering.LeavingSocket`) and returns a product, or closes the socket and raises: then
         that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
         ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
-        driven, report = await self._race(
-            host, port, policy, timeout, stage=stage, discard=discard, ready=ready
+
+        async def quietly(sock: socket.socket, candidate: Candidate) -> T:
+            return await stage(LeavingSocket.of(sock, self._lingering), candidate)
+
+        driven, report, _ = await self._race(
+            host, port, policy, timeout, stage=stage, quietly=quietly, discard=discard, ready=ready
         )
         assert driven.product is not None
         return driven.product, report
@@ -214,47 +248,66 @@ class Connector:
         timeout: float | None,
         *,
         stage: Stage[T] | None = None,
+        quietly: Stage[T] | None = None,
         discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
-    ) -> tuple[Driven[T], RaceReport]:
+    ) -> tuple[Driven[T], RaceReport, Lingering | None]:
+        """One race. The last value is where its sockets go in the end, if policy asks for silence.
+
+        ``quietly`` is the stage for then, if it is another one.
+        """
         endpoint = check_endpoint(host, port)
+        timeout = check_timeout(timeout)
+        check_policy(policy)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking = self._rank(pvds, endpoint, policy)
-        race = Race(endpoint, ranking, self.pacing, hold=hold, timeout=timeout)
+        ranking, quiet = self._rank(pvds, endpoint, policy)
+        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
         if self.observe is not None:
             self.observe(race)
         changes = (
-            None if local else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy))
+            None
+            if local
+            else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy)[0])
         )
         self._lingering.sweep()
-        release = self._lingering.release if ranking.excluded and forbids(ranking) else socket.socket.close
+        farewell = self._lingering if quiet else None
+        release = farewell.release if farewell is not None else close_now
+        if farewell is not None and quietly is not None:
+            stage = quietly
         try:
             driven = await drive(
                 race, self.resolver, changes=changes, stage=stage, discard=discard, release=release
             )
         finally:
             report = RaceReport.of(race, ready)
+            self._history.learn(report, time.monotonic())
             self._tell(report)
         if not isinstance(race.outcome, Won):
             raise failure(report)
-        return driven, report
+        return driven, report, farewell
 
-    def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> Ranking:
-        """`rank`, remembered for as long as the snapshot holds: it is pure."""
+    def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> tuple[Ranking, bool]:
+        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
+        history = self._history
+        distrusted = history.distrusted(pvds, endpoint.port, time.monotonic()) if history else NOBODY
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy)
-        ranking = self._rankings.get(key)
-        if ranking is None:
+        key = (endpoint.host, endpoint.port, policy, distrusted)
+        found = self._rankings.get(key)
+        if found is None:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
-            policies = layers(endpoint, call=policy, rules=self.configuration.rules, application=self.policy)
-            ranking = rank(pvds, endpoint, policies, path_delay=self.pacing.path_delay)
-            self._rankings[key] = ranking
-        return ranking
+            policies = layers(
+                endpoint, call=policy, rules=self._configuration.rules, application=self._policy
+            )
+            ranking = rank(
+                pvds, endpoint, policies, path_delay=self._pacing.path_delay, distrusted=distrusted
+            )
+            found = self._rankings[key] = ranking, forbids(policies, ranking)
+        return found
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:
@@ -286,50 +339,6 @@ class RaceChanges:
         return membership.changes(old, self.pvds, self.rerank(self.pvds))
 
 
-# ---------------------------------------------------------------------- the module's own functions
-
-
-async def open_connection(
-    host: str,
-    port: int,
-    *,
-    tls: TlsSetting = False,
-    server_hostname: str | None = None,
-    ready: Readiness = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-) -> Connection:
-    """`Connector.open_connection` of the default connector of this thread (see `default_connector`)."""
-    return await default_connector().open_connection(
-        host, port, tls=tls, server_hostname=server_hostname, ready=ready, policy=policy, timeout=timeout
-    )
-
-
-async def connect(
-    host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
-) -> tuple[socket.socket, RaceReport]:
-    """`Connector.connect` of the default connector of this thread (see `default_connector`)."""
-    return await default_connector().connect(host, port, policy=policy, timeout=timeout)
-
-
-_defaults = threading.local()
-
-
-def default_connector() -> Connector:
-    """The connector that the module's functions share, one a thread.
-
-    Its configuration is the file that ``$PVDRACE_CONFIG`` names, if it is set. Never a file that happens to
-    lie in the working directory: a library does not take orders from there.
-    """
-    connector: Connector | None = getattr(_defaults, "connector", None)
-    if connector is None:
-        connector = _defaults.connector = Connector(os.environ.get("PVDRACE_CONFIG") or None)
-    return connector
-
-
-# ---------------------------------------------------------------------- arguments and errors
-
-
 def read_configuration(config: str | os.PathLike[str] | Configuration | None) -> Configuration:
     """A configuration from what a caller may give for one; raises `ConfigurationError`."""
     if config is None:
@@ -345,55 +354,14 @@ def read_configuration(config: str | os.PathLike[str] | Configuration | None) ->
     return parse(text, os.fspath(config))
 
 
-@lru_cache(maxsize=1024, typed=True)
-def check_endpoint(host: object, port: object) -> Endpoint:
-    """The endpoint, or ValueError."""
-    if not isinstance(host, str) or not host or host != host.strip():
-        raise ValueError(f"host must be a name or an address, not {host!r}")
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-        raise ValueError(f"port must be a number from 1 to 65535, not {port!r}")
-    literal = parse_literal(host)
-    if literal is None and (":" in host or "%" in host or "/" in host):
-        raise ValueError(f"{host!r} is neither a host name nor an IP address")
-    return Endpoint(host.strip("[]") if literal else host, port)
-
-
-def tls_context(tls: TlsSetting) -> ssl.SSLContext | None:
-    """The TLS context for a ``tls`` argument."""
+def tls_context(tls: object) -> ssl.SSLContext | None:
+    """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
     if tls is False:
         return None
+    import ssl
+
     if tls is True:
-        import ssl
-
         return ssl.create_default_context()
-    return tls
-
-
-def readiness(ready: Readiness, context: ssl.SSLContext | None) -> tuple[str, ReadyCheck | None]:
-    """What decides (``tcp``, ``tls`` or the check's name), and the check. Raises ValueError."""
-    if ready is None:
-        return ("tls" if context else "tcp"), None
-    if ready == "tls" and context is None:
-        raise ValueError("ready='tls' asks for tls=True or a context")
-    if ready in ("tcp", "tls"):
-        return str(ready), None
-    if not callable(ready):
-        raise ValueError(f"ready must be 'tcp', 'tls' or an asynchronous function, not {ready!r}")
-    return getattr(ready, "__name__", type(ready).__name__), ready
-
-
-def forbids(ranking: Ranking) -> bool:
-    """Whether policy keeps traffic off some PvD, so that not even the kernel may send a packet into it."""
-    return any(r.excluded is not None and r.excluded.rule in FORBIDDING for r in ranking.excluded)
-
-
-def failure(report: RaceReport) -> NoUsablePvd | ResolutionFailed | ConnectFailed:
-    """The exception for a lost race."""
-    kind: type[NoUsablePvd | ResolutionFailed | ConnectFailed]
-    if not report.ranking.ranked:
-        kind = NoUsablePvd
-    elif report.attempts or report.skipped or not report.lookups:
-        kind = ConnectFailed
-    else:
-        kind = ResolutionFailed
-    return kind(report.summary(), report)
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")

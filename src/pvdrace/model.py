@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from .names import fold
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -236,7 +238,7 @@ def is_loopback(host: str) -> bool:
     literal = parse_literal(host)
     if literal is not None:
         return ipaddress.ip_address(literal.address).is_loopback
-    name = host.lower().removesuffix(".")
+    name = fold(host)
     return name == "localhost" or name.endswith(".localhost")
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from .model import COST_FLAGS, CostClass, Endpoint, ProvisioningDomain, Reachability, parse_literal
+from .names import fold, pattern_to_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -176,9 +177,10 @@ class Match:
     """Conditions on a destination, all of which must hold; one that is left empty holds always.
 
     ``host``: a name; ``*.corp.example`` is every name below it, ``.corp.example`` is that and the name
-    itself; a ``*`` stands for any text; case and a final dot do not count. ``port``: numbers. ``subnet``:
+    itself; a ``*`` stands for any text; case and a final dot do not count, and ``bücher.example`` is
+    ``xn--bcher-kva.example``. ``port``: numbers. ``subnet``:
     prefixes that an IP literal must lie in; a name lies in none. Raises ValueError for what is not a port
-    or a prefix.
+    or a prefix, and for a name beyond ASCII that is none.
     """
 
     host: tuple[str, ...]
@@ -188,7 +190,7 @@ class Match:
     def __init__(
         self, host: Iterable[str] = (), port: Iterable[int] = (), subnet: Iterable[str] = ()
     ) -> None:
-        object.__setattr__(self, "host", tuple(_bare(h) for h in _several("host", host)))
+        object.__setattr__(self, "host", tuple(_pattern(h) for h in _several("host", host)))
         object.__setattr__(self, "port", tuple(_port(p) for p in _several("port", port)))
         object.__setattr__(self, "subnet", tuple(str(_subnet(s)) for s in _several("subnet", subnet)))
 
@@ -199,7 +201,7 @@ class Match:
         literal = parse_literal(endpoint.host)
         if self.subnet and (literal is None or not any(_in(literal.address, s) for s in self.subnet)):
             return False
-        name = literal.address if literal else _bare(endpoint.host)
+        name = literal.address if literal else fold(endpoint.host)
         return not self.host or any(_host_matches(pattern, name) for pattern in self.host)
 
 
@@ -318,8 +320,8 @@ def _host_matches(pattern: str, name: str) -> bool:
     return _glob(pattern, name)
 
 
-def _bare(host: str) -> str:
-    return host.removesuffix(".").lower()
+def _pattern(host: str) -> str:
+    return pattern_to_ascii(host).removesuffix(".").lower()
 
 
 def _port(port: object) -> int:

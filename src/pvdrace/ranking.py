@@ -55,6 +55,7 @@ def rank(
     layers: Sequence[tuple[str, Policy]] = (),
     *,
     path_delay: float = 0.25,
+    distrusted: frozenset[str] = frozenset(),
 ) -> Ranking:
     """Rank the PvDs of a snapshot for one destination.
 
@@ -66,9 +67,12 @@ def rank(
     ``head_start``: the n-th PvD may begin after n x ``path_delay`` seconds. But a PvD that is avoided, or
     costs more than one before it, runs only when all before it have failed (None), and so does everything
     after it. Cost that is *unknown* comes after unmetered and is staggered, not held back, behind it.
+
+    ``distrusted`` are the names of PvDs that lost to one behind them a moment ago (`pvdrace.history`): they
+    come behind the others, whatever those cost, unless policy prefers them; none is left out for it.
     """
     snapshot = (LOOPBACK_PVD,) if is_loopback(endpoint.host) else pvds.pvds
-    question = _question(snapshot, endpoint, layers)
+    question = _question(snapshot, endpoint, layers, distrusted)
     running: list[_Runner] = []
     excluded: list[Ranked] = []
     filters = _filters(question)
@@ -86,10 +90,11 @@ def rank(
 
 @dataclass(slots=True)
 class _Question:
-    """What a rule may look at besides the PvD: the destination, the policy layers, and who owns the name."""
+    """What a rule may look at besides the PvD: destination, policy layers, history, who owns the name."""
 
     literal: Literal | None
     layers: Sequence[tuple[str, Policy]]
+    distrusted: frozenset[str]
     families: tuple[int, ...]
     zones: dict[str, ZoneMatch]
     owned: ZoneMatch
@@ -102,7 +107,10 @@ class _Runner(NamedTuple):
 
 
 def _question(
-    snapshot: Sequence[ProvisioningDomain], endpoint: Endpoint, layers: Sequence[tuple[str, Policy]]
+    snapshot: Sequence[ProvisioningDomain],
+    endpoint: Endpoint,
+    layers: Sequence[tuple[str, Policy]],
+    distrusted: frozenset[str],
 ) -> _Question:
     literal = parse_literal(endpoint.host)
     zones: dict[str, ZoneMatch] = {}
@@ -118,7 +126,7 @@ def _question(
     for _, policy in layers:
         if policy.families != families:
             families = tuple(f for f in families if f in policy.families)
-    return _Question(literal, layers, families, zones, owned, owners)
+    return _Question(literal, layers, distrusted, families, zones, owned, owners)
 
 
 # Who is left out. The first filter that has a reason gives it.
@@ -223,6 +231,15 @@ def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
     return "not preferred" if any(policy.prefer for _, policy in question.layers) else "not avoided"
 
 
+def _history(pvd: ProvisioningDomain, question: _Question) -> bool:
+    """Before cost: a dead network that is free would make the one that is not wait each time."""
+    return pvd.name in question.distrusted
+
+
+def _say_history(pvd: ProvisioningDomain, question: _Question) -> str:
+    return "did not work in time a moment ago" if _history(pvd, question) else "nothing known against it"
+
+
 def _route(pvd: ProvisioningDomain, question: _Question) -> int:
     """The most specific route to an IP literal, as the longest zone is for a name; unknown is a default."""
     return -max(route_length(pvd, _target(pvd, question.literal)), 0) if question.literal else 0
@@ -263,6 +280,7 @@ class _Rule(NamedTuple):
 
 _RULES = (
     _Rule("preference", _preference, _say_preference),
+    _Rule("history", _history, _say_history),
     _Rule("route", _route, _say_route),
     _Rule("cost", _cost, _say_cost),
     _Rule("metric", lambda pvd, _: pvd.metric, lambda pvd, _: f"metric {pvd.metric}"),

@@ -10,6 +10,8 @@ import enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from .names import ascii_or_itself, fold
+
 if TYPE_CHECKING:
     from .model import ProvisioningDomain
 
@@ -43,11 +45,11 @@ def match(pvd: ProvisioningDomain, name: str) -> ZoneMatch:
     """Whether a name is for the resolvers of this PvD.
 
     No zones, or the zone ".": any name, MAYBE. Otherwise the longest zone that is a suffix of the name,
-    label by label and in any case (RFC 4343), makes it YES; none makes it NO. A single label ("printer") is
-    completed with the PvD's own search domains before it is looked up, so it is at least MAYBE where one of
-    them leads into a zone.
+    label by label, in any case (RFC 4343) and in any script (see `names.to_ascii`), makes it YES; none makes
+    it NO. A single label ("printer") is completed with the PvD's own search domains before it is looked up,
+    so it is at least MAYBE where one of them leads into a zone.
     """
-    return _match(pvd.zones, pvd.search, name)
+    return _match(pvd.zones, pvd.search, ascii_or_itself(name))
 
 
 @lru_cache(maxsize=4096)
@@ -75,6 +77,6 @@ def _longest(zones: tuple[str, ...], labels: tuple[str, ...]) -> ZoneMatch:
 
 @lru_cache(maxsize=4096)
 def _labels(name: str) -> tuple[str, ...]:
-    """The labels of a name in lower case, without the root's: "Corp.Example." has two, "." has none."""
-    bare = name.removesuffix(".").lower()
+    """The labels of a name as they are compared: "Corp.Example." has two, "." has none."""
+    bare = fold(name)
     return tuple(bare.split(".")) if bare else ()

@@ -39,7 +39,7 @@ def connect(
     """Race to HOST on PORT across the PvDs, once, and print the timeline of the race."""
     import anyio
 
-    from ..connector import check_endpoint
+    from ..calls import check_endpoint
 
     if ca_file and not tls:
         raise click.UsageError("--ca-file is for --tls")
@@ -49,7 +49,13 @@ def connect(
         raise click.UsageError(str(error)) from None
     context = trust(ca_file) if tls else False
     policy = policy_from(**preferences)
-    report, failure = anyio.run(_connect, host, port, context, config_file(), policy, timeout)
+    seen: list[RaceReport] = []
+    try:
+        report, failure = anyio.run(_connect, host, port, context, config_file(), policy, timeout, seen)
+    except KeyboardInterrupt:
+        for report in seen:  # who interrupts a race wants to see where it hung
+            _print(report, as_json)
+        raise
     if report is not None:
         _print(report, as_json)
     if failure is not None:
@@ -73,6 +79,7 @@ async def _connect(
     config: str | None,
     policy: Policy | None,
     timeout: float | None,
+    seen: list[RaceReport],
 ) -> tuple[RaceReport | None, PvdRaceError | None]:
     from ..connector import Connector
     from ..errors import PvdRaceError
@@ -80,7 +87,7 @@ async def _connect(
     from .output import stderr
 
     live = LiveRace(stderr(), "tls" if tls else "tcp")
-    async with Connector(config, observe=live.observe) as connector:
+    async with Connector(config, observe=live.observe, hooks=[seen.append]) as connector:
 
         async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
             try:

@@ -33,7 +33,7 @@ def resolve(name: str, timeout: float, as_json: bool) -> int:
     """
     import anyio
 
-    from ..connector import check_endpoint
+    from ..calls import check_endpoint
     from ..model import is_loopback, parse_literal
     from .output import stderr
 

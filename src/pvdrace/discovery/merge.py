@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..model import Cost, CostClass, ProvisioningDomain, PvdSet
+from ..zones import Verdict, match
 from .implicit import SOURCE, interface_pvd
 from .resolvers import SystemDns, settings_for
 
@@ -47,7 +48,8 @@ def merge(
                 found[name] = replace(pvd, name=name)
     for pvd in sorted(others, key=lambda pvd: (pvd.name, pvd.sources, repr(pvd))):
         found.setdefault(pvd.name, pvd)
-    return _numbered(tuple(found.values()), previous)
+    pvds = tuple(found.values())
+    return _numbered(tuple(_without_foreign_search(pvd, pvds) for pvd in pvds), previous)
 
 
 def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> ProvisioningDomain:
@@ -135,6 +137,25 @@ def _with_neighbours(pvd: ProvisioningDomain, configured: list[ProvisioningDomai
         if router is not None and others:
             notes.append(f"IPv{family}: leaves by router {router}, as does {', '.join(others)}")
     return replace(pvd, notes=(*pvd.notes, *notes)) if notes else pvd
+
+
+def _without_foreign_search(
+    pvd: ProvisioningDomain, pvds: tuple[ProvisioningDomain, ...]
+) -> ProvisioningDomain:
+    """Leave out the search domains that belong to others: there a bare name would become one of theirs.
+
+    The host's list is everybody's, and `zones.match` looks at the name as the application gave it.
+    """
+    search, notes = [], []
+    for domain in pvd.search:
+        found = {other.name: match(other, domain) for other in pvds}
+        best = max(found.values())
+        if best.verdict is Verdict.YES and found[pvd.name] != best:
+            owners = ", ".join(sorted(name for name, of_other in found.items() if of_other == best))
+            notes.append(f"search domain {domain} left out: {best.zone} belongs to {owners}")
+        else:
+            search.append(domain)
+    return replace(pvd, search=tuple(search), notes=(*pvd.notes, *notes)) if notes else pvd
 
 
 def _router(pvd: ProvisioningDomain, family: int) -> str | None:

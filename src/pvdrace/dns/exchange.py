@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..names import to_ascii
 from .messages import BADVERS, FORMERR, MAX_ALIASES, NOERROR, NOTIMP, NXDOMAIN, Answer, DnsFailure, rcode_name
 
 if TYPE_CHECKING:
@@ -299,7 +300,9 @@ def search_names(pvd: ProvisioningDomain, name: str, ndots: int = 1) -> list[str
     Fewer than ``ndots``: each search domain in turn, then the name as it is. As many or more, or a final
     dot: only as it is. (Deliberate: the C library tries the search list for those too, after a negative
     answer. SSAC's SAC064 advises against it: it is slow, and tells strangers' names to the network.)
+    Raises ValueError for a name beyond ASCII that is none.
     """
+    name = to_ascii(name)  # first, for there are other dots (U+3002)
     if name.endswith(".") or name.count(".") >= ndots:
         return [name]
     return [f"{name}.{domain.strip('.')}" for domain in pvd.search] + [name]

@@ -6,6 +6,7 @@ The hosts file is not consulted: a name means what the PvD says. (``localhost`` 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -14,16 +15,19 @@ from errno import EINPROGRESS, EPIPE
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import current_token
 
 from ..net.sockets import PinError, describe, open_pinned, start_connect
 from .cache import AnswerCache
 from .exchange import Close, Exchange, Resend, Send, search_names
-from .messages import TYPES, Answer, DnsFailure, InvalidName, MalformedReply, Reply
+from .messages import TYPES, Answer, DnsFailure, MalformedReply, Reply
 from .servers import Standings
 from .wire import build_query, parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from anyio.lowlevel import EventLoopToken
 
     from ..model import ProvisioningDomain
     from .exchange import Action
@@ -37,7 +41,8 @@ class PvdResolver:
 
     ``timeout`` is the time in seconds that one lookup may take, with all its resolvers, search domains and
     CNAMEs. Names with fewer dots than ``ndots`` are tried below the PvD's search domains first. ``clock``
-    is a monotonic clock in seconds. One resolver serves any number of concurrent lookups of one event loop.
+    is a monotonic clock in seconds. One resolver serves any number of concurrent lookups of one event loop,
+    and may outlive it.
     """
 
     def __init__(
@@ -72,8 +77,8 @@ class PvdResolver:
         ``type`` is ``A`` or ``AAAA``. The question leaves before the first await, so that two lookups that
         are started together leave together (RFC 8305 s3). The same lookup is not made twice at a time: who
         comes second waits for the first. Cancelling it closes all that it holds. ``release`` closes the
-        sockets of questions that were not answered, at once or after a late answer (see
-        `pvdrace.net.lingering`).
+        sockets on which a reply may still come, at once or after it has (see `pvdrace.net.lingering`): a
+        question that was sent twice is answered twice.
 
         A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name, and
         ValueError for another type.
@@ -86,8 +91,8 @@ class PvdResolver:
             if answer is not None:
                 return answer
             running = self._running.get(key)
-            if running is None:
-                break
+            if running is None or running.loop != current_token():
+                break  # one of another loop was abandoned with it: nobody will end that
             outcome = await running.wait()
             if outcome is not None:  # None: it was cancelled, and somebody else has to ask
                 return _given(outcome)
@@ -95,18 +100,19 @@ class PvdResolver:
         try:
             running.outcome = await self._ask(pvd, name, type, release)
         finally:
-            del self._running[key]
+            if self._running.get(key) is running:
+                del self._running[key]
             running.end()
         return _given(running.outcome)
 
     async def _ask(
         self, pvd: ProvisioningDomain, name: str, type: str, release: Callable[[socket.socket], None]
     ) -> Answer | DnsFailure:
-        names = search_names(pvd, name, self._ndots)
-        exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
         try:
+            names = search_names(pvd, name, self._ndots)
+            exchange = Exchange(pvd, names, type, self._standings, timeout=self._timeout)
             outcome = await _Performer(pvd, exchange, self._clock, release).run()
-        except InvalidName as error:
+        except ValueError as error:
             return DnsFailure(str(error))
         if isinstance(outcome, Answer):
             self._cache.put(pvd, name, type, outcome, self._clock())
@@ -121,9 +127,10 @@ class PvdResolver:
 class _Running:
     """A lookup that is under way. Who wants the same meanwhile waits for it instead of asking again."""
 
-    __slots__ = ("_event", "outcome")
+    __slots__ = ("_event", "loop", "outcome")
 
     def __init__(self) -> None:
+        self.loop = current_token()
         self.outcome: Answer | DnsFailure | None = None
         self._event: anyio.Event | None = None
 
@@ -134,8 +141,16 @@ class _Running:
         return self.outcome
 
     def end(self) -> None:
-        if self._event is not None:
-            self._event.set()
+        if self._event is not None and self.loop == _loop_that_runs():
+            self._event.set()  # those who waited in a loop that was abandoned wait no more
+
+
+def _loop_that_runs() -> EventLoopToken | None:
+    """None where the garbage collector ends what was abandoned with its loop."""
+    try:
+        return current_token()
+    except anyio.NoEventLoopError:
+        return None
 
 
 def _given(outcome: Answer | DnsFailure) -> Answer:
@@ -148,7 +163,7 @@ def _given(outcome: Answer | DnsFailure) -> Answer:
 class _Conversation:
     """The socket of one question: a datagram, or a stream of length-prefixed messages (RFC 1035 s4.2.2)."""
 
-    __slots__ = ("answered", "query", "received", "send", "sock", "unsent", "watched")
+    __slots__ = ("outstanding", "query", "received", "send", "sock", "unsent", "watched")
 
     def __init__(self, send: Send, query: Query, sock: socket.socket) -> None:
         self.send = send
@@ -157,7 +172,14 @@ class _Conversation:
         self.unsent = b""
         self.received = b""
         self.watched = False
-        self.answered = False
+        self.outstanding = 1  # replies that are still to come: one to every sending of the question
+
+    def drain(self) -> None:
+        """Count the replies that have come and that nobody will read."""
+        with contextlib.suppress(OSError):
+            while self.outstanding:
+                if self.sock.recv(_MAX_MESSAGE)[:2] == self.query.message[:2]:
+                    self.outstanding -= 1
 
 
 class _Performer:
@@ -250,6 +272,8 @@ class _Performer:
                     conversation.sock.send(conversation.query.message)
                 except OSError as error:
                     self.failed(send, error)
+                else:
+                    conversation.outstanding += 1
                 return
 
     def close(self, send: Send) -> None:
@@ -258,7 +282,9 @@ class _Performer:
                 del self.open[fd]
                 if conversation.watched and self.epoll is not None:
                     self.epoll.unregister(fd)
-                if conversation.answered:
+                if not send.tcp:
+                    conversation.drain()
+                if conversation.outstanding == 0:
                     conversation.sock.close()
                 else:
                     self.release(conversation.sock)
@@ -291,13 +317,14 @@ class _Performer:
         try:
             reply = parse_reply(conversation.query, data, exact_case=not send.tcp)
         except MalformedReply as error:
-            conversation.answered = True
+            conversation.outstanding -= 1
             self.perform(self.exchange.malformed(send, str(error), now))
             return
         if isinstance(reply, Reply):
-            conversation.answered = True
+            conversation.outstanding -= 1
             self.perform(self.exchange.replied(send, reply, now))
         else:
+            conversation.outstanding -= reply.case_only  # that was the reply all the same
             self.perform(self.exchange.stray(send, reply, now))
 
     def converse(self, conversation: _Conversation) -> bytes | None:

@@ -2,7 +2,7 @@
 
 Pure, and lean on purpose. dnspython's message codec takes some 150 microseconds for a query and its reply,
 and 30 ms to load, which would be in the first race of every process. So plain names and fixed fields are
-read in place, and dnspython is loaded for what needs it: IDNA, and names that need escapes. Whatever it
+read in place, and dnspython is loaded for what needs it: names that need escapes. Whatever it
 accepts as a reply to the question has the same meaning here: a test compares the two, record by record.
 """
 
@@ -13,6 +13,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from ..names import to_ascii
 from .messages import MAX_ALIASES, NOERROR, NXDOMAIN, TYPES, InvalidName, MalformedReply, Query, Reply, Stray
 
 if TYPE_CHECKING:
@@ -213,31 +214,20 @@ class _Reader:
 @functools.lru_cache(maxsize=1024)
 def _encode(name: str) -> tuple[bytes, int]:
     """A name as wire and, as a number of the same width, the bit 0x20 under each of its letters."""
-    if name.isascii():
-        labels = name.lower().removesuffix(".").encode().split(b".")
-        for label in labels:
-            if not 0 < len(label) < 64:
-                what = "a label of more than 63 characters" if label else "an empty label"
-                raise InvalidName(f"{name!r} is no domain name: {what}")
-            if bad := label.translate(None, _LABEL):
-                raise InvalidName(f"{name!r} is no domain name: {bad.decode()[0]!r} cannot be part of one")
-        wire = b"".join([_LENGTHS[len(label)] + label for label in labels]) + b"\0"
-    else:
-        wire = _encode_international(name)
-    if len(wire) > 255:
-        raise InvalidName(f"{name[:40]!r}... is no domain name: longer than 255 bytes")
-    return wire, int.from_bytes(wire.translate(_LETTERS), "big")
-
-
-def _encode_international(name: str) -> bytes:
-    """A name beyond ASCII as wire, by IDNA 2008 after the mapping of UTS 46 (as browsers do)."""
-    import dns.exception
-    import dns.name
-
     try:
-        return (dns.name.from_text(name, idna_codec=dns.name.IDNA_2008_UTS_46).to_wire() or b"").lower()
-    except (dns.exception.DNSException, UnicodeError) as error:
-        raise InvalidName(f"{name!r} is no domain name: {' '.join(str(error).split())}") from None
+        labels = to_ascii(name).lower().removesuffix(".").encode().split(b".")
+    except ValueError as error:
+        raise InvalidName(str(error)) from None
+    for label in labels:
+        if not 0 < len(label) < 64:
+            what = "a label of more than 63 characters" if label else "an empty label"
+            raise InvalidName(f"{name!r} is not a domain name: {what}")
+        if bad := label.translate(None, _LABEL):
+            raise InvalidName(f"{name!r} is not a domain name: {bad.decode()[0]!r} cannot be part of one")
+    wire = b"".join([_LENGTHS[len(label)] + label for label in labels]) + b"\0"
+    if len(wire) > 255:
+        raise InvalidName(f"{name[:40]!r}... is not a domain name: longer than 255 bytes")
+    return wire, int.from_bytes(wire.translate(_LETTERS), "big")
 
 
 def _text(key: bytes) -> str:

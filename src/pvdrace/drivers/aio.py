@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import ssl
 from collections import deque
 from dataclasses import dataclass
 from errno import EALREADY, EINPROGRESS, EISCONN
@@ -23,10 +22,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import anyio
 
 from ..dns.messages import DnsFailure
+from ..net.lingering import close_now
 from ..net.sockets import describe, handshake, open_pinned, start_connect
 from ..race.actions import Cancel, Connect, Lookup
 from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
 from ..race.race import Won
+from .stages import describe_stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -90,7 +91,7 @@ async def drive(
     changes: Changes | None = None,
     stage: Stage[T] | None = None,
     discard: Callable[[T], Awaitable[None]] | None = None,
-    release: Callable[[socket.socket], None] = socket.socket.close,
+    release: Callable[[socket.socket], None] = close_now,
     clock: Callable[[], float] = anyio.current_time,
 ) -> Driven[T]:
     """Run a race to its end on real sockets. ``race.outcome`` says how it ended.
@@ -105,8 +106,11 @@ async def drive(
         if stage is None:
             actions = await driver.run(actions)
         if race.outcome is None:
-            async with anyio.create_task_group() as driver.tasks:
-                await driver.run(actions)
+            try:
+                async with anyio.create_task_group() as driver.tasks:
+                    await driver.run(actions)
+            except BaseExceptionGroup as group:
+                raise sole(group) from None
         return driver.result()
     finally:
         driver.close()
@@ -281,18 +285,27 @@ class _Driver(Generic[T]):
         sock = self.sockets.pop(action.id, None)
         if sock is None:
             return  # cancelled and closed before this task began
-        local = sock.getsockname()[0]
-        if self.release is not socket.socket.close:
-            self.spares[action.id] = sock.dup()
         with scope:
             event: Event
-            try:  # the socket is the stage's own now
+            try:
+                local = self._copy(action.id, sock)
+                # The socket is the stage's own now.
                 self.products[action.id] = await stage(sock, action.candidate)
             except Exception as error:  # whatever an application's check raises is this attempt's failure
                 event = Failed(action.id, describe_stage(error))
             else:
                 event = Ready(action.id, None, local)
             self._post(event)
+
+    def _copy(self, attempt: int, sock: socket.socket) -> str:
+        """The socket's address; and a second descriptor, where what a stage closes must not be gone."""
+        try:
+            if self.release is not close_now:
+                self.spares[attempt] = sock.dup()
+            return str(sock.getsockname()[0])
+        except OSError:
+            sock.close()
+            raise
 
     def _failed(self, attempt: int, error: str) -> None:
         self.sockets.pop(attempt).close()
@@ -324,31 +337,25 @@ class _Driver(Generic[T]):
 
     def close(self) -> None:
         """Close every descriptor that is still ours."""
-        for sock in (*self.sockets.values(), *self.spares.values()):
-            self.release(sock)
-        self.sockets.clear()
-        self.spares.clear()
-        if self.epoll is not None:
-            self.epoll.close()
-        if self.bell >= 0:
-            os.close(self.bell)
+        try:
+            for sock in (*self.sockets.values(), *self.spares.values()):
+                self.release(sock)
+        finally:
+            self.sockets.clear()
+            self.spares.clear()
+            if self.epoll is not None:
+                self.epoll.close()
+            if self.bell >= 0:
+                os.close(self.bell)
 
     def _scope(self, subject: int) -> anyio.CancelScope:
         scope = self.scopes[subject] = anyio.CancelScope()
         return scope
 
 
-def describe_stage(error: Exception) -> str:
-    """One line for what went wrong after the transport handshake."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"wrong certificate: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    if isinstance(error, anyio.EndOfStream):
-        return "closed by the peer"
-    if isinstance(error, anyio.BrokenResourceError):
-        cause = error.__cause__
-        return describe(cause) if isinstance(cause, OSError) else "connection broken"
-    if isinstance(error, OSError):
-        return describe(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception of a group that holds but one, however deep; else the group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -16,12 +16,13 @@ import socket
 import ssl as ssl_module
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from ..connector import Connector, default_connector
+from ..default import default_connector
 from ..policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..connector import Connector
     from ..model import Candidate
     from ..race.report import RaceReport
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .events import Event
 
 
+NOBODY = "no usable provisioning domain"
+
+
 @dataclass(slots=True)
 class Won:
     """The race has a winner: the attempt that first did what was asked."""
@@ -33,7 +36,7 @@ class Lost:
 def why_lost(host: str, branches: Sequence[Branch], log: Sequence[tuple[float, Event | Action]]) -> str:
     """Why all branches have failed, in a few words."""
     if all(branch.withdrawn for branch in branches):
-        return "no usable provisioning domain"
+        return NOBODY
     if any(branch.attempted for branch in branches):
         return "all attempts failed"
     if addresses_without_lookup(host) or any(type(entry) is Skip for _, entry in log):

@@ -98,8 +98,9 @@ class RaceReport:
         return records(self.log, self.started)
 
     def summary(self) -> str:
-        """The race in one line, as errors print it: who failed of what, who was left out and why."""
-        parts = [
+        """The race in one line, as errors print it: who won, who failed of what, who was left out and why."""
+        parts = [f"won by {w.pvd} {w.remote} in {self.elapsed * 1000:.0f} ms"] if (w := self.winner) else []
+        parts += [
             f"{lookup.pvd} {lookup.type} {lookup.error or 'no address'}"
             for lookup in self.lookups
             if lookup.outcome == "failed" or (lookup.outcome == "answered" and not lookup.addresses)

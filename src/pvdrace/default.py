@@ -1,0 +1,84 @@
+"""The functions of the package itself, and the connector that they share, one a thread."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from .connector import Connector
+
+if TYPE_CHECKING:
+    import socket
+
+    from .calls import Readiness
+    from .connection import Connection
+    from .connector import TlsSetting
+    from .policy import Policy
+    from .race.report import RaceReport
+
+
+async def open_connection(
+    host: str,
+    port: int,
+    *,
+    tls: TlsSetting = False,
+    server_hostname: str | None = None,
+    ready: Readiness = None,
+    policy: Policy | None = None,
+    timeout: float | None = None,
+) -> Connection:
+    """`Connector.open_connection` of the default connector of this thread (see `default_connector`)."""
+    return await default_connector().open_connection(
+        host, port, tls=tls, server_hostname=server_hostname, ready=ready, policy=policy, timeout=timeout
+    )
+
+
+async def connect(
+    host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
+) -> tuple[socket.socket, RaceReport]:
+    """`Connector.connect` of the default connector of this thread (see `default_connector`)."""
+    return await default_connector().connect(host, port, policy=policy, timeout=timeout)
+
+
+_defaults = threading.local()
+
+
+def default_connector() -> Connector:
+    """The connector that the module's functions share, one a thread; it is closed with its thread.
+
+    Its configuration is the file that ``$PVDRACE_CONFIG`` names, if it is set. Never a file that happens to
+    lie in the working directory: a library does not take orders from there.
+    """
+    connector: Connector | None = getattr(_defaults, "connector", None)
+    if connector is None:
+        connector = _defaults.connector = _DefaultConnector(os.environ.get("PVDRACE_CONFIG") or None)
+        weak = weakref.ref(connector)
+
+        def close_at_exit() -> None:
+            left = weak()
+            if left is not None:
+                left.close()
+
+        atexit.register(close_at_exit)
+    return connector
+
+
+class _DefaultConnector(Connector):
+    """Nobody closes it, so it does so itself."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _forget_default() -> None:
+    """After a fork: the connector is the parent's; the child would take events that are for the parent."""
+    connector: Connector | None = getattr(_defaults, "connector", None)
+    if connector is not None:
+        connector._lingering.abandon()
+    _defaults.__dict__.clear()
+
+
+os.register_at_fork(after_in_child=_forget_default)
