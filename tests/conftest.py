@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
+from collections.abc import Callable
 
 import hypothesis
 import pytest
@@ -16,6 +19,22 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("desk", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    """Where a task runs at once, up to its first wait (Python 3.12)."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    return loop
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What is asyncio's alone runs on each of its loops."""
+    import uvloop
+
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return loops | ({"eager": eager_loop} if sys.version_info >= (3, 12) else {})
 
 
 @pytest.fixture(params=["asyncio", "trio"])

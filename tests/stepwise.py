@@ -56,11 +56,18 @@ class Steps:
         loop = asyncio.get_running_loop()
         before = loop.get_task_factory()
 
+        def counted(coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+            return asyncio.Task(self._counted(coro), **options)
+
         def factory(
             loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
         ) -> asyncio.Task[Any]:
-            return asyncio.Task(self._counted(coro), loop=loop, **options)
+            return counted(coro, loop=loop, **options)
 
+        # A loop whose tasks are eager (Python 3.12) keeps them so: they run at once, up to their first wait.
+        # (Those of anyio's task groups never are: anyio knows such a factory, and goes round it.)
+        if before is not None and before is getattr(asyncio, "eager_task_factory", None):
+            factory = asyncio.create_eager_task_factory(counted)  # type: ignore[attr-defined,unused-ignore]
         loop.set_task_factory(factory)  # type: ignore[arg-type]
         try:
             async with anyio.create_task_group() as tasks:

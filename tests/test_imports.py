@@ -51,6 +51,24 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         pvdrace.Conector  # noqa: B018
 
 
+@pytest.mark.parametrize("room", ["integrations", "lab", "testing"])
+def test_a_room_is_loaded_when_it_is_first_used(room: str) -> None:
+    code = (
+        f"import sys, pvdrace; print({room!r} in dir(pvdrace), 'pvdrace.{room}' in sys.modules);"
+        f"print(pvdrace.{room}.__name__, pvdrace.{room} is sys.modules['pvdrace.{room}'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["True False", f"pvdrace.{room} True"]
+
+
+def test_an_integration_is_loaded_when_it_is_first_used() -> None:
+    code = "import pvdrace; print(pvdrace.integrations.asyncio.open_connection.__module__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "pvdrace.integrations.asyncio\n"
+    with pytest.raises(AttributeError, match="has no attribute 'asincio'"):
+        pvdrace.integrations.asincio  # noqa: B018
+
+
 HEAVY = ("anyio", "asyncio", "dns", "pyroute2", "ssl", "trio")
 
 

@@ -21,5 +21,9 @@ for version in 3.11 3.12 3.13; do
     PYTHON=$python tools/setup.sh ".venv-$version" test
     ".venv-$version/bin/python" -m pvdrace.lab ".venv-$version/bin/python" -m pytest -q -n 4 || status=1
 done
+if [ -z "$seen" ]; then
+    echo "test-all: no Python from 3.11 to 3.13 was found, so nothing was tested" >&2
+    exit 1
+fi
 echo "test-all: ran on$seen"
 exit $status

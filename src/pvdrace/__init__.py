@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from . import integrations as integrations
+    from . import lab as lab
+    from . import testing as testing
     from .config import Configuration as Configuration
     from .connection import Connection as Connection
     from .connector import Connector as Connector
@@ -58,10 +61,14 @@ _HOMES = {
     "open_connection": "default",
 }
 
+_ROOMS = ("integrations", "lab", "testing")
+
 __all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -70,4 +77,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *_ROOMS])

@@ -190,6 +190,9 @@ async def test_4_several_dead_domains_cost_one_head_start_each_and_no_more(t3: L
         ("removed", "lookup"),
         ("removed", "handshake"),
         ("removed", "TLS"),
+        ("down", "lookup"),
+        ("down", "handshake"),
+        ("down", "TLS"),
         ("unplugged", "handshake"),
     ],
 )

@@ -13,6 +13,7 @@ from lab.conftest import PRIVATE
 from lab.racing import (
     ATTEMPT_DELAY,
     PATH_DELAY,
+    PATIENT,
     SLACK,
     Fault,
     Outcome,
@@ -26,12 +27,14 @@ from lab.racing import (
     sent,
 )
 from pvdrace.lab import Lab, Link
+from pvdrace.race.pacing import Pacing
 from pvdrace.race.report import RaceReport
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
 
 FAMILIES = ("ipv4", "ipv6")
 NAMES = ("wA", "wB")
+LEAD = Pacing().resolution_lead
 
 
 def other(name: str) -> str:
@@ -149,8 +152,24 @@ async def test_try_this_provisioning_domain_that_works(t2: Lab, name: str) -> No
     word, report = await race(t2, policy=policy(prefer=f"pvd:{name}"))
     assert word == name
     assert [ranked.pvd.name for ranked in report.ranking.ranked] == [name, other(name)]
-    if report.elapsed < PATH_DELAY - 0.1:
-        assert sent(t2[other(name)]) == []
+    # On a busy machine the race may outlive the path delay: what it does then is in the report, not early.
+    attempts = [attempt.started for attempt in report.attempts if attempt.pvd == other(name)]
+    lookups = [lookup.started for lookup in report.lookups if lookup.pvd == other(name)]
+    assert all(started >= PATH_DELAY for started in attempts)
+    assert all(started >= PATH_DELAY - LEAD for started in lookups)
+    kinds = {packet.kind for packet in sent(t2[other(name)])}
+    assert lookups or "dns" not in kinds
+    assert attempts or "syn" not in kinds
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_try_this_provisioning_domain_and_nothing_goes_to_the_other(t2: Lab, name: str) -> None:
+    """ "try this provisioning domain", a head start that no noise outlasts: the other link sees nothing."""
+    async with opened(t2, pacing=PATIENT) as connector:
+        word, report = await reach(connector, t2, policy=policy(prefer=f"pvd:{name}"))
+    assert word == name
+    assert pvds_of(report) == {name}
+    assert sent(t2[other(name)]) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lab_kit.client import connect
+from lab_kit.names import ask
 from pvdrace.lab import Counters, Flow, Lab
 from pvdrace.lab.counters import is_link_business, key, packets, tally
 
@@ -143,7 +144,7 @@ class TestLive:
 
     def test_a_question_is_counted_and_recorded(self, lab: Lab) -> None:
         lab.reset_counters()
-        lab.run(["dig", "+short", f"@{lab['wifi'].gateway4}", lab.name, "AAAA"])
+        ask(lab, lab["wifi"].gateway4, lab.name, "AAAA")
         counted = lab["wifi"].counters()
         assert (counted.dns, counted.udp, counted.packets) == (1, 1, 1)
         asked = [(p.dns_name, p.dns_type) for p in lab["wifi"].packets() if p.kind == "dns"]

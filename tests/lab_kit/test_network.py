@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import shutil
 import socket
 import subprocess
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab_kit.client import connect
+from lab_kit.names import ask
 from pvdrace.lab import Lab, LabError, Provider
 
 pytestmark = pytest.mark.lab
@@ -45,10 +45,8 @@ def test_the_default_link_is_that_of_the_lowest_metric() -> None:
 def test_names_are_answered_by_each_provider(lab: Lab) -> None:
     for number, link in enumerate(lab, 1):
         for server in link.resolvers:
-            answer = lab.run(
-                ["dig", "+short", f"@{server}", "local.example.test", "A", lab.name, "AAAA"]
-            ).stdout.split()
-            assert answer == [f"198.51.100.{100 + number}", lab.address6]
+            assert ask(lab, server, "local.example.test", "A") == [f"198.51.100.{100 + number}"]
+            assert ask(lab, server, lab.name, "AAAA") == [lab.address6]
 
 
 def test_a_local_name_is_reachable_through_its_own_provider_alone(lab: Lab) -> None:
@@ -72,22 +70,18 @@ def test_both_servers_have_the_same_names(
 ) -> None:
     if server == "own":
         lab["eth"].dns("wrong-id", types=["TXT"])
-    answer = lab.run(["dig", "+short", f"@{lab['eth'].gateway4}", name, type_]).stdout.split()
-    assert sorted(answer) == sorted(expected)
+    assert sorted(ask(lab, lab["eth"].gateway4, name, type_)) == sorted(expected)
 
 
 def test_zones_of_one_provider_take_the_place_of_the_common_ones() -> None:
     zones = {"www.example.test": ["198.51.100.7"], "svc.example.test": ["HTTPS 1 . alpn=h2", "TXT here"]}
     with Lab([Provider("a", zones=zones), Provider("b", dns="own", zones=zones), Provider("c")]) as lab:
-
-        def dig(name: str, *question: str) -> list[str]:
-            return lab.run(["dig", "+short", f"@{lab[name].gateway6}", *question]).stdout.split()
-
         for name in "ab":
-            assert dig(name, "www.example.test", "A") == ["198.51.100.7"]
-            assert dig(name, "svc.example.test", "HTTPS") == ["1", ".", 'alpn="h2"']
-            assert dig(name, "svc.example.test", "TXT") == ['"here"']
-        assert dig("c", "www.example.test", "A") == [lab.address4]
+            server = lab[name].gateway6
+            assert ask(lab, server, "www.example.test", "A") == ["198.51.100.7"]
+            assert ask(lab, server, "svc.example.test", "HTTPS") == ['1 . alpn="h2"']
+            assert ask(lab, server, "svc.example.test", "TXT") == ['"here"']
+        assert ask(lab, lab["c"].gateway6, "www.example.test", "A") == [lab.address4]
 
 
 def test_curl_trusts_the_server_and_uses_the_resolvers_of_all(lab: Lab) -> None:
@@ -172,7 +166,7 @@ def test_single_family_providers() -> None:
         assert connect(lab, lab["four"]).what == "four"
         assert connect(lab, lab["six"], family=6).what == "six"
         assert connect(lab, lab["four"], family=6).what == "ENETUNREACH"
-        assert lab.run(["dig", "+short", "@2001:db8:2:1::1", lab.name, "A"]).stdout.strip() == lab.address4
+        assert ask(lab, "2001:db8:2:1::1", lab.name, "A") == [lab.address4]
 
 
 def test_a_provider_for_some_prefixes_only() -> None:
@@ -249,17 +243,3 @@ def test_addresses_are_from_documentation_prefixes(lab: Lab) -> None:
     ]
     for address in (lab.address4, lab.address6, lab.dead4, lab.dead6, *(str(link.address6) for link in lab)):
         assert any(ipaddress.ip_address(address) in prefix for prefix in documented)
-
-
-@pytest.mark.skipif(shutil.which("unbound") is None, reason="unbound is not installed; it is optional")
-def test_unbound_can_be_the_server() -> None:
-    zones = {"svc.example.test": ["HTTPS 1 . alpn=h2"]}
-    with Lab([Provider("a", dns="unbound", zones=zones)]) as lab:
-        for server in lab["a"].resolvers:
-
-            def dig(*question: str, server: str = server) -> list[str]:
-                return lab.run(["dig", "+short", f"@{server}", *question]).stdout.split()
-
-            assert dig(lab.name, "A") == [lab.address4]
-            assert dig("svc.example.test", "HTTPS") == ["1", ".", 'alpn="h2"']
-            assert dig("v4only.example.test", "AAAA") == dig("no.such.name", "A") == []

@@ -1,4 +1,4 @@
-"""The race for programs on asyncio streams: `open_connection` in the shape of `asyncio.open_connection`.
+"""The race for programs on asyncio: `open_connection` and `create_connection` in the shapes of asyncio's own.
 
 ::
 
@@ -12,21 +12,49 @@ goes on in the next PvD.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as ssl_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from ..default import default_connector
+from ..policy import Policy
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Callable
 
     from ..connector import Connector
     from ..model import Candidate
-    from ..policy import Policy
     from ..race.report import RaceReport
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 #: `asyncio.open_connection`'s own.
 DEFAULT_LIMIT = 2**16
+
+_FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 6}
+_INSTEAD = {
+    "sock": "a socket is opened in each provisioning domain; for one that is there use asyncio itself",
+    "local_addr": "the source is an address of each provisioning domain; to choose a path use "
+    "policy=Policy(require=['pvd:NAME'])",
+    "flags": "names are not looked up by getaddrinfo, but by the resolvers of each provisioning domain",
+}
+
+
+class Options(TypedDict, total=False):
+    """What `asyncio.loop.create_connection` takes besides the protocol and the address: see there."""
+
+    ssl: bool | ssl_module.SSLContext | None
+    server_hostname: str | None
+    ssl_handshake_timeout: float | None
+    ssl_shutdown_timeout: float | None
+    family: int
+    proto: int
+    flags: int
+    sock: None
+    local_addr: None
+    happy_eyeballs_delay: float | None
+    interleave: int | None
+    all_errors: bool
 
 
 class ReportingWriter(asyncio.StreamWriter):
@@ -49,57 +77,158 @@ async def open_connection(
     policy: Policy | None = None,
     timeout: float | None = None,
     limit: int = DEFAULT_LIMIT,
-    ssl: bool | ssl_module.SSLContext | None = None,
-    server_hostname: str | None = None,
-    ssl_handshake_timeout: float | None = None,
-    ssl_shutdown_timeout: float | None = None,
-    happy_eyeballs_delay: float | None = None,
-    interleave: int | None = None,
+    **options: Unpack[Options],
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Race to ``host``:``port`` and return the winner as ``(reader, writer)``.
 
+    ``limit``: bytes that the reader buffers, as in `asyncio.open_connection`. All else as in
+    `create_connection`, errors too; ``writer.get_extra_info("pvdrace.report")`` is the `RaceReport`.
+    """
+    loop = asyncio.get_running_loop()
+
+    def streams() -> _Streams:
+        return _Streams(asyncio.StreamReader(limit=limit, loop=loop), loop)
+
+    race = _Race(host, port, connector, policy, timeout, **options)
+    transport, protocol, report = await race.run(streams)
+    writer = ReportingWriter(transport, protocol, protocol.reader, loop)
+    writer.report = report
+    return protocol.reader, writer
+
+
+async def create_connection(
+    protocol_factory: Callable[[], P],
+    host: str,
+    port: int,
+    *,
+    connector: Connector | None = None,
+    policy: Policy | None = None,
+    timeout: float | None = None,
+    **options: Unpack[Options],
+) -> tuple[asyncio.Transport, P]:
+    """Race to ``host``:``port`` and return the winner as ``(transport, protocol)``.
+
     ``connector``: whose PvDs, caches and policy to use (this thread's default one if None). ``policy`` and
-    ``timeout`` (seconds, for the whole race) as in `Connector.open_connection`; the other arguments as in
-    `asyncio.open_connection`. ``happy_eyeballs_delay`` and ``interleave`` are taken and have no effect: a
-    race is always staggered, by the connector's `Pacing`.
+    ``timeout`` (seconds, for the whole race) as in `Connector.open_connection`. Reports go to the hooks of
+    the connector.
+
+    The other options are those of `asyncio.loop.create_connection`: ``ssl``, ``server_hostname``,
+    ``ssl_handshake_timeout`` and ``ssl_shutdown_timeout`` (seconds). ``family`` is a requirement beside
+    those of ``policy``: `socket.AF_INET` is ``family:ipv4``, `socket.AF_INET6` is ``family:ipv6``.
+    ``happy_eyeballs_delay``, ``interleave`` and ``all_errors`` are taken and have no effect: a race is
+    always staggered, by the connector's `Pacing`, and an error always tells of every attempt.
+
+    With TLS, ``protocol_factory`` is called for each attempt that completes its TCP handshake: so it makes a
+    new protocol each time. A protocol that lost was never connected, or is disconnected at once.
 
     Raises as `Connector.open_connection`; all of it but `NoUsablePvd` and `ResolutionFailed` is an OSError.
+    Raises ValueError for arguments that contradict each other or cannot be raced: ``sock``, ``local_addr``,
+    ``flags``.
     """
-    context = ssl_module.create_default_context() if ssl is True else ssl or None
-    hostname = (server_hostname or host.split("%")[0]) if context else None
+    race = _Race(host, port, connector, policy, timeout, **options)
+    transport, protocol, _ = await race.run(protocol_factory)
+    return transport, protocol
 
-    async def stream(
-        sock: socket.socket, candidate: Candidate
-    ) -> tuple[asyncio.StreamReader, ReportingWriter]:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=limit, loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        tls: dict[str, Any] = {}
-        if context is not None:
-            tls = {
-                "ssl": context,
-                "server_hostname": hostname,
-                "ssl_handshake_timeout": ssl_handshake_timeout,
-                "ssl_shutdown_timeout": ssl_shutdown_timeout,
-            }
+
+class _Race:
+    """One race in asyncio's words: the arguments, checked, and the TLS handshake that asyncio makes."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        connector: Connector | None,
+        policy: Policy | None,
+        timeout: float | None,
+        *,
+        ssl: bool | ssl_module.SSLContext | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        family: int = socket.AF_UNSPEC,
+        proto: int = 0,
+        flags: int = 0,
+        sock: None = None,
+        local_addr: None = None,
+        happy_eyeballs_delay: float | None = None,
+        interleave: int | None = None,
+        all_errors: bool = False,
+    ) -> None:
+        for name, value in (("sock", sock), ("local_addr", local_addr), ("flags", flags)):
+            if value:
+                raise ValueError(f"{name}= cannot be raced: {_INSTEAD[name]}")
+        if proto not in (0, socket.IPPROTO_TCP):
+            raise ValueError(f"proto must be 0 or IPPROTO_TCP, not {proto!r}: connections are raced over TCP")
+        tls = {
+            "server_hostname": server_hostname,
+            "ssl_handshake_timeout": ssl_handshake_timeout,
+            "ssl_shutdown_timeout": ssl_shutdown_timeout,
+        }
+        if not ssl:
+            for name, setting in tls.items():
+                if setting is not None:
+                    raise ValueError(f"{name} is only meaningful with ssl")
+            self.tls: dict[str, Any] = {}
+        else:
+            if server_hostname is None:
+                tls["server_hostname"] = host.strip("[]").split("%")[0]
+            self.tls = {"ssl": ssl_module.create_default_context() if ssl is True else ssl, **tls}
+        self.host = host
+        self.port = port
+        self.connector = connector or default_connector()
+        self.options: dict[str, Any] = {"policy": _with_family(policy, family), "timeout": timeout}
+
+    async def run(self, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P, RaceReport]:
+        """Race; without TLS there is one protocol, made when the race is won."""
+        if not self.tls:
+            sock, report = await self.connector.connect(self.host, self.port, **self.options)
+            return *await self._adopt(sock, protocol_factory), report
+
+        async def stage(sock: socket.socket, candidate: Candidate) -> tuple[asyncio.Transport, P]:
+            return await self._adopt(sock, protocol_factory)
+
+        (transport, protocol), report = await self.connector.race_for(
+            stage, self.host, self.port, discard=_abort, ready="tls", **self.options
+        )
+        return transport, protocol, report
+
+    async def _adopt(
+        self, sock: socket.socket, protocol_factory: Callable[[], P]
+    ) -> tuple[asyncio.Transport, P]:
         try:
-            transport, _ = await loop.create_connection(lambda: protocol, sock=sock, **tls)
+            loop = asyncio.get_running_loop()
+            return await loop.create_connection(protocol_factory, sock=sock, **self.tls)
         except BaseException:
             sock.close()
             raise
-        return reader, ReportingWriter(transport, protocol, reader, loop)
 
-    async def discard(product: tuple[asyncio.StreamReader, ReportingWriter]) -> None:
-        product[1].transport.abort()
 
-    (reader, writer), report = await (connector or default_connector()).race_for(
-        stream,
-        host,
-        port,
-        discard=discard,
-        policy=policy,
-        timeout=timeout,
-        ready="tls" if context else "tcp",
+class _Streams(asyncio.StreamReaderProtocol):
+    """The protocol of a reader, and where to find that reader."""
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self.reader = reader
+
+
+async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> None:
+    product[0].abort()
+
+
+def _with_family(policy: Policy | None, family: int) -> Policy | None:
+    """The policy with one family required; none is left where it rules that one out."""
+    if family == socket.AF_UNSPEC:
+        return policy
+    if family not in _FAMILIES:
+        raise ValueError(f"family must be AF_UNSPEC, AF_INET or AF_INET6, not {family!r}")
+    policy = policy or Policy()
+    wanted = _FAMILIES[socket.AddressFamily(family)]
+    # Required selectors of one kind are alternatives: so this family takes the place of the policy's.
+    required = [selector for selector in policy.require if selector.kind != "family"]
+    prohibited = [] if wanted in policy.families else [f"family:ipv{wanted}"]
+    return Policy(
+        require=[*required, f"family:ipv{wanted}"],
+        prefer=policy.prefer,
+        avoid=policy.avoid,
+        prohibit=[*policy.prohibit, *prohibited],
     )
-    writer.report = report
-    return reader, writer

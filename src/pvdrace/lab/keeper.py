@@ -15,7 +15,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import dnsmasq, rules, topology, unbound
+from . import dnsmasq, rules, topology
 from .channel import Channel, channel_pair
 from .errors import LabError
 from .host_files import cover_host_files
@@ -307,22 +307,17 @@ class Keeper:
 
     def _dns_server(self, provider: Provider, plan: Plan) -> subprocess.Popen[bytes]:
         """Start a real one. It goes to the background by itself, after it has bound its sockets."""
-        base = f"{self.blueprint.directory}/{provider.dns}-{provider.name}"
+        base = f"{self.blueprint.directory}/dnsmasq-{provider.name}"
         told = records(plan, provider.zones)
-        if provider.dns == "unbound":
-            files = {f"{base}.conf": unbound.configuration(provider, plan, told)}
-            option = "-c"
-        else:
-            hosts = f"{base}.hosts"
-            files = {
-                hosts: dnsmasq.hosts(told),
-                f"{base}.conf": dnsmasq.configuration(provider, plan, told, hosts),
-            }
-            option = "-C"
+        hosts = f"{base}.hosts"
+        files = {
+            hosts: dnsmasq.hosts(told),
+            f"{base}.conf": dnsmasq.configuration(provider, plan, told, hosts),
+        }
         for path, text in files.items():
             with open(path, "w", encoding="ascii") as file:
                 file.write(text)
-        return self._start(_key(plan), [find_program(provider.dns), option, f"{base}.conf"], "")
+        return self._start(_key(plan), [find_program("dnsmasq"), "-C", f"{base}.conf"], "")
 
     def _start(self, name: str, command: list[str], text: str) -> subprocess.Popen[bytes]:
         self._enter(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import LabError
 
-PACKAGES = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "unbound": "unbound"}
+PACKAGES = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base"}
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from .errors import LabError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DNS_PROGRAMS = ("dnsmasq", "unbound", "own")
+DNS_PROGRAMS = ("dnsmasq", "own")
 PORT_REFUSALS = ("drop", "reject")
 
 

@@ -1,8 +1,8 @@
 """One link as a process: frames read at one end leave at the other, late, thinned out or not at all.
 
-In user space because many kernels have no netem. ARP and neighbour discovery pass at once and unharmed: a
-delay there would add a round trip to each first packet and be measured as somebody else's. Frames never
-overtake each other.
+In user space, also where the kernel has netem: many have not, and this counts what passes too. ARP and
+neighbour discovery pass at once and unharmed: a delay there would add a round trip to each first packet and
+be measured as somebody else's. Frames never overtake each other.
 """
 
 from __future__ import annotations
