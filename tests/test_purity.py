@@ -21,6 +21,7 @@ DOERS = frozenset(
         "discovery/source.py",
         "discovery/system_dns.py",
         "dns/__init__.py",
+        "dns/conversations.py",
         "dns/resolver.py",
         "dns/wire.py",
         "drivers/aio.py",
