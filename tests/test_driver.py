@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -24,6 +25,7 @@ from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ra
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
+from scripted_dns import answering, serving
 from stepwise import Steps
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +160,16 @@ async def test_a_question_that_is_cancelled_at_once_holds_nothing() -> None:
         dns.answers[HOST, "A"] = ["127.0.0.2"]
         with anyio.fail_after(5):
             assert (await resolver.lookup(here, HOST, "A")).addresses == ("127.0.0.2",)
+
+
+@pytest.mark.parametrize(("families", "asked"), [((4,), "127.0.0.1"), ((6,), "::1")])
+async def test_policy_on_families_holds_for_the_questions_too(families: tuple[int, ...], asked: str) -> None:
+    nothing = answering()
+    with serving(nothing) as [four], serving(nothing, address="::1") as [six]:
+        both = replace(pvd("a", None), resolvers=(six.resolver, four.resolver))
+        race = Race(Endpoint(HOST, 9), Ranking((Ranked(both, families=families),)), QUICK)
+        await drive(race, PvdResolver())
+    assert [server.address for server in (four, six) if server.asked] == [asked]
 
 
 async def test_an_answer_is_dialled_only_in_the_pvd_that_gave_it() -> None:

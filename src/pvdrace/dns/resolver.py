@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "DnsFailure", "Pending", "PvdResolver"]
 
-_Key = tuple[str, int, str, str]
+_Key = tuple[str, int, str, str, tuple[int, ...]]
 
 
 class PvdResolver:
@@ -64,6 +64,7 @@ class PvdResolver:
         name: str,
         type: str,
         *,
+        families: tuple[int, ...] = (6, 4),
         release: Callable[[socket.socket], None] = socket.socket.close,
     ) -> Answer:
         """`begin`, and wait for the answer. Cancelling it closes all that it holds.
@@ -71,7 +72,7 @@ class PvdResolver:
         A negative answer is an `Answer`. Raises `DnsFailure` when there is none, or the name is no name, and
         ValueError for another type.
         """
-        return await self.begin(pvd, name, type, release=release).answer()
+        return await self.begin(pvd, name, type, families=families, release=release).answer()
 
     def begin(
         self,
@@ -79,26 +80,28 @@ class PvdResolver:
         name: str,
         type: str,
         *,
+        families: tuple[int, ...] = (6, 4),
         release: Callable[[socket.socket], None] = socket.socket.close,
     ) -> Pending:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
         ``type`` is ``A`` or ``AAAA``. The question has left when this returns, so that those that are begun
         one after the other leave in that order (RFC 8305 s3: AAAA, then A). The same lookup is not made twice
-        at a time: who comes second waits for the first. ``release`` closes the sockets on which a reply may
-        still come, at once or after it has (see `pvdrace.net.lingering`): a question that was sent twice is
-        answered twice.
+        at a time: who comes second waits for the first. ``families`` are those (6, 4) in which questions may
+        go out; what the cache knows is given however it came. ``release`` closes the sockets on which a reply
+        may still come, at once or after it has (see `pvdrace.net.lingering`): a question that was sent twice
+        is answered twice.
 
         Await `Pending.answer`, or call `Pending.close`. Raises ValueError for another type, and OSError where
         the process has no descriptor left.
         """
         if type not in TYPES:
             raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
-        return Pending(self, pvd, name, type, release)
+        return Pending(self, pvd, name, type, families, release)
 
-    def _exchange(self, pvd: ProvisioningDomain, name: str, type: str) -> Exchange:
+    def _exchange(self, pvd: ProvisioningDomain, name: str, type: str, families: tuple[int, ...]) -> Exchange:
         names = search_names(pvd, name, self._ndots)
-        return Exchange(pvd, names, type, self._standings, timeout=self._timeout)
+        return Exchange(pvd, names, type, self._standings, timeout=self._timeout, families=families)
 
     def forget(self, pvd_name: str) -> None:
         """Drop what was learnt in a PvD: its answers, and how its resolvers behaved."""
@@ -109,7 +112,17 @@ class PvdResolver:
 class Pending:
     """A lookup that was begun (see `PvdResolver.begin`): await `answer`, or call `close`."""
 
-    __slots__ = ("_name", "_outcome", "_performer", "_pvd", "_release", "_resolver", "_running", "_type")
+    __slots__ = (
+        "_families",
+        "_name",
+        "_outcome",
+        "_performer",
+        "_pvd",
+        "_release",
+        "_resolver",
+        "_running",
+        "_type",
+    )
 
     def __init__(
         self,
@@ -117,12 +130,14 @@ class Pending:
         pvd: ProvisioningDomain,
         name: str,
         type: str,
+        families: tuple[int, ...],
         release: Callable[[socket.socket], None],
     ) -> None:
         self._resolver = resolver
         self._pvd = pvd
         self._name = name
         self._type = type
+        self._families = families
         self._release = release
         self._performer: Performer | None = None  # where this is who asks
         self._running: _Running | None = None  # the lookup that is under way, its own or another's
@@ -156,7 +171,7 @@ class Pending:
 
     @property
     def _key(self) -> _Key:
-        return self._pvd.name, self._pvd.attachment, self._name.lower(), self._type
+        return self._pvd.name, self._pvd.attachment, self._name.lower(), self._type, self._families
 
     def _begin(self) -> None:
         """It is known, or somebody asks already, or this is who asks."""
@@ -169,7 +184,7 @@ class Pending:
         if self._running is not None and self._running.loop == current_token():
             return  # one of another loop was abandoned with it: nobody will end that
         try:
-            exchange = resolver._exchange(self._pvd, self._name, self._type)
+            exchange = resolver._exchange(self._pvd, self._name, self._type, self._families)
             self._performer = Performer(self._pvd, exchange, resolver._clock, self._release)
             self._running = resolver._running[key] = _Running()
             self._performer.start()

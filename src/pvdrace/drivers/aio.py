@@ -53,9 +53,15 @@ class Lookups(Protocol):
         """The answer, if it is known; no I/O."""
 
     def begin(
-        self, pvd: ProvisioningDomain, name: str, type: str, *, release: Callable[[socket.socket], None]
+        self,
+        pvd: ProvisioningDomain,
+        name: str,
+        type: str,
+        *,
+        families: tuple[int, ...],
+        release: Callable[[socket.socket], None],
     ) -> Pending:
-        """Ask inside the PvD, at once; sockets that are done with go to ``release``."""
+        """Ask inside the PvD, at once, in these families; what is done with goes to ``release``."""
 
 
 class Pending(Protocol):
@@ -228,7 +234,9 @@ class _Driver(Generic[T]):
         else:
             # RFC 8305 s3: AAAA, then A. The question leaves here: tasks start in any order (trio shuffles).
             try:
-                pending = self.lookups.begin(action.pvd, action.name, action.type, release=self.release)
+                pending = self.lookups.begin(
+                    action.pvd, action.name, action.type, families=action.families, release=self.release
+                )
             except (OSError, ValueError) as error:
                 self.inbox.append(LookupFailed(action.id, str(error), None))
             else:

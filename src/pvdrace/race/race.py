@@ -162,7 +162,7 @@ class Race:
             return
         for record_type in record_types(branch.ranked):
             self._ids += 1
-            lookup = Lookup(self._ids, branch.pvd, host, record_type)
+            lookup = Lookup(self._ids, branch.pvd, host, record_type, branch.ranked.families)
             branch.asked(lookup)
             actions.append(lookup)
         if not branch.looking_up:
