@@ -40,10 +40,14 @@ class Resolver:
     def __init__(self, table: dict[tuple[str, str], Answer | DnsFailure], expected: int) -> None:
         self.table = table
         self.asked: list[tuple[str, str]] = []
+        self.families: set[tuple[int, ...]] = set()
         self.all_here = asyncio.Barrier(max(expected, 1))
 
-    async def lookup(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer:
+    async def lookup(
+        self, pvd: ProvisioningDomain, name: str, type: str, *, families: tuple[int, ...]
+    ) -> Answer:
         self.asked.append((pvd.name, type))
+        self.families.add(families)
         await asyncio.wait_for(self.all_here.wait(), 10)
         found = self.table[pvd.name, type]
         if isinstance(found, DnsFailure):
@@ -186,6 +190,14 @@ def test_rules_of_the_configuration_are_kept(world: World) -> None:
     assert world.run("www.example.com").exit_code == 0
     assert world.resolver is not None
     assert {pvd for pvd, _ in world.resolver.asked} == {"wifi"}
+
+
+def test_the_questions_go_out_in_the_families_that_a_rule_allows(world: World) -> None:
+    world.rules = (Rule(Match(), Policy(prohibit=["family:ipv6"])),)
+    world.table = {("eth", "A"): answer("198.51.100.1"), ("wifi", "A"): answer("198.51.100.1")}
+    assert world.run("www.example.com").exit_code == 0
+    assert world.resolver is not None
+    assert world.resolver.families == {(4,)}
 
 
 @pytest.mark.lab

@@ -454,6 +454,23 @@ def test_a_resolver_of_a_family_without_an_address_is_not_asked() -> None:
     assert str(exchange.outcome) == "wifi has no address to reach its resolvers from"
 
 
+@pytest.mark.parametrize(
+    ("families", "error"),
+    [
+        ((6,), "wifi has no resolver that can be asked over IPv6, and policy allows no other"),
+        ((), "wifi has no resolver that can be asked over any family, and policy allows no other"),
+        ((4,), None),
+    ],
+)
+def test_a_resolver_of_a_family_that_policy_forbids_is_not_asked(
+    families: tuple[int, ...], error: str | None
+) -> None:
+    pvd = ProvisioningDomain("wifi", "wlan0", 3, resolvers=(Resolver("10.0.0.1"),))
+    exchange = Exchange(pvd, ["www.example"], "A", Standings(), families=families)
+    assert len(exchange.start(0.0)) == (1 if error is None else 0)
+    assert (exchange.outcome and str(exchange.outcome)) == error
+
+
 class TestStandings:
     """What one lookup teaches the next (RFC 8305 s3.1)."""
 

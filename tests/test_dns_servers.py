@@ -110,6 +110,19 @@ def test_the_source_is_near_its_server(resolver: str, source: str) -> None:
     assert Standings().order(pvd, 0.0) == [Server(Resolver(resolver), source)]
 
 
+@pytest.mark.parametrize(
+    ("families", "expected"),
+    [((6, 4), ["2001:db8::1", "10.0.0.1"]), ((4,), ["10.0.0.1"]), ((6,), ["2001:db8::1"]), ((), [])],
+)
+@pytest.mark.parametrize("interface", ["wlan0", "lo"])
+def test_a_family_that_policy_forbids_is_not_used(
+    interface: str, families: tuple[int, ...], expected: list[str]
+) -> None:
+    resolvers = (Resolver("2001:db8::1"), Resolver("10.0.0.1"))
+    pvd = ProvisioningDomain("wifi", interface, 3, addresses=ADDRESSES, resolvers=resolvers)
+    assert [str(server) for server in Standings().order(pvd, 0.0, families)] == expected
+
+
 def test_no_address_of_the_family_no_source_no_question() -> None:
     pvd = ProvisioningDomain(
         "wifi", "wlan0", 3, addresses=ADDRESSES[:4], resolvers=(Resolver("10.0.0.1"), Resolver("fe80::1"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import ssl
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -23,6 +25,7 @@ from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ra
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
+from scripted_dns import answering, serving
 from stepwise import Steps
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +115,61 @@ async def test_a_name_is_looked_up_and_dialled_inside_its_pvd() -> None:
             assert driven.sock.getpeername() == ("127.0.0.2", server.port)
             assert driven.sock.getblocking() is False
     assert sorted(dns.asked) == [(HOST, "A"), (HOST, "AAAA")]
+
+
+async def test_the_questions_leave_in_the_order_of_asking() -> None:
+    """RFC 8305 s3: AAAA first, on every loop; trio starts the tasks of one moment in any order."""
+    hosts = [f"host{number}.example" for number in range(20)]
+    dns = Dns({(host, kind): [] for host in hosts for kind in ("A", "AAAA")})
+    with closing(dns):
+        for host in hosts:
+            race = race_over(pvd("a", dns), port=9, host=host)
+            await drive(race, PvdResolver())
+            assert isinstance(race.outcome, Lost)
+    assert dns.asked == [(host, kind) for host in hosts for kind in ("AAAA", "A")]
+
+
+async def test_a_race_without_time_asks_nobody() -> None:
+    dns = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.2"]})
+    with closing(dns):
+        race = race_over(pvd("a", dns), port=9, timeout=0)
+        await drive(race, PvdResolver())
+        await anyio.sleep(0.05)
+    assert race.outcome == Lost("timeout 0.0 s")
+    assert dns.asked == []
+
+
+async def test_a_question_that_is_cancelled_at_once_holds_nothing() -> None:
+    """Its task may not have begun; who asks the same later is not kept waiting."""
+    dns, resolver = Dns({}), PvdResolver()
+    released: list[socket.socket] = []
+
+    async def one(scope: anyio.CancelScope) -> None:
+        with scope:
+            await pending.answer()
+
+    with closing(dns):
+        here = pvd("a", dns)
+        scope = anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            pending = resolver.begin(here, HOST, "A", release=released.append)
+            tasks.start_soon(one, scope)
+            scope.cancel()
+        [left] = released
+        left.close()
+        dns.answers[HOST, "A"] = ["127.0.0.2"]
+        with anyio.fail_after(5):
+            assert (await resolver.lookup(here, HOST, "A")).addresses == ("127.0.0.2",)
+
+
+@pytest.mark.parametrize(("families", "asked"), [((4,), "127.0.0.1"), ((6,), "::1")])
+async def test_policy_on_families_holds_for_the_questions_too(families: tuple[int, ...], asked: str) -> None:
+    nothing = answering()
+    with serving(nothing) as [four], serving(nothing, address="::1") as [six]:
+        both = replace(pvd("a", None), resolvers=(six.resolver, four.resolver))
+        race = Race(Endpoint(HOST, 9), Ranking((Ranked(both, families=families),)), QUICK)
+        await drive(race, PvdResolver())
+    assert [server.address for server in (four, six) if server.asked] == [asked]
 
 
 async def test_an_answer_is_dialled_only_in_the_pvd_that_gave_it() -> None:

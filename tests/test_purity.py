@@ -25,6 +25,7 @@ DOERS = frozenset(
         "discovery/source.py",
         "discovery/system_dns.py",
         "dns/__init__.py",
+        "dns/conversations.py",
         "dns/resolver.py",
         "drivers/aio.py",
         "drivers/stages.py",

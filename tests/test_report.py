@@ -227,6 +227,13 @@ def test_replay_gives_the_same_actions_at_the_same_times() -> None:
     check_replay(report)
 
 
+def test_replay_of_lookups_in_the_families_that_policy_allows() -> None:
+    report = scenario(policy=Policy(prohibit=["family:ipv6"]), wifi=pvd(v4=ok(10))).report
+    asked = [action for action in report.actions() if isinstance(action, Lookup)]
+    assert [(lookup.type, lookup.families) for lookup in asked] == [("A", (4,))]
+    check_replay(report)
+
+
 def test_replay_on_a_clock_that_does_not_start_at_zero() -> None:
     race = Race(Endpoint("example.com", 443), Ranking((Ranked(ProvisioningDomain("wifi")),)))
     a = race.start(81234.56789)[1]
@@ -292,6 +299,7 @@ GOOD: dict[str, Any] = json.loads(eventful().report.to_json())
         (("log", 0, 0), True, "report.log[0][0]: must be a number, not True"),
         (("log", 0, 1), "Guess", "report.log[0][2]: no event or action is called 'Guess'"),
         (("log", 0, 2), {}, "report.log[0][2]: 'id' is missing"),
+        (("log", 0, 2, "families"), ["ipv5"], "report.log[0][2].families: no family is called 'ipv5'"),
         (("log", 2, 2, "id"), 99, "report.log[2][2].id: no lookup or attempt is called 99"),
     ],
 )

@@ -104,7 +104,7 @@ async def _ask(resolver: PvdResolver, ranked: Ranked, name: str, question: Quest
 
     started = time.monotonic()
     try:
-        question.answer = await resolver.lookup(ranked.pvd, name, question.type)
+        question.answer = await resolver.lookup(ranked.pvd, name, question.type, families=ranked.families)
         question.server = question.answer.server
     except (DnsFailure, OSError, ValueError) as error:
         question.error = str(error)

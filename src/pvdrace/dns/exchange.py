@@ -68,7 +68,8 @@ class Exchange:
     """The lookup of one name and type.
 
     ``names`` are tried in turn until one has addresses (see `search_names`); CNAMEs that a reply leaves open
-    are followed with further questions to the same PvD. All of it has ``timeout`` seconds.
+    are followed with further questions to the same PvD. All of it has ``timeout`` seconds, and goes out in
+    the ``families`` (6, 4) alone.
     """
 
     __slots__ = (
@@ -76,6 +77,7 @@ class Exchange:
         "_aliases",
         "_end",
         "_failures",
+        "_families",
         "_names",
         "_negatives",
         "_pvd",
@@ -99,6 +101,7 @@ class Exchange:
         standings: Standings,
         *,
         timeout: float = 5.0,
+        families: tuple[int, ...] = (6, 4),
     ) -> None:
         self.outcome: Answer | DnsFailure | None = None
         self.deadline = float("inf")
@@ -107,6 +110,7 @@ class Exchange:
         self._type = type
         self._standings = standings
         self._timeout = timeout
+        self._families = families
         self._end = float("inf")
         self._servers: list[Server] = []
         self._aliases = 0  # followed so far, and the least TTL among them
@@ -122,10 +126,9 @@ class Exchange:
     def start(self, now: float) -> Sequence[Action]:
         """Ask the first server about the first name."""
         self._end = now + self._timeout
-        self._servers = self._standings.order(self._pvd, now)
+        self._servers = self._standings.order(self._pvd, now, self._families)
         if not self._servers:
-            why = "no address to reach its resolvers from" if self._pvd.resolvers else "no resolvers"
-            return self._finish(DnsFailure(f"{self._pvd.name} has {why}"))
+            return self._finish(DnsFailure(f"{self._pvd.name} has {self._why_nobody(now)}"))
         return self._ask(self._names.pop(0), now)
 
     def tick(self, now: float) -> Sequence[Action]:
@@ -204,6 +207,14 @@ class Exchange:
         return actions
 
     # What happens next
+
+    def _why_nobody(self, now: float) -> str:
+        if not self._pvd.resolvers:
+            return "no resolvers"
+        if not self._standings.order(self._pvd, now):
+            return "no address to reach its resolvers from"
+        allowed = " or ".join(f"IPv{family}" for family in self._families) or "any family"
+        return f"no resolver that can be asked over {allowed}, and policy allows no other"
 
     def _ask(self, name: str, now: float) -> list[Action]:
         actions: list[Action] = [Close(send) for send in self._sends if send.open]

@@ -48,18 +48,19 @@ class Standings:
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, Resolver], _Standing] = {}
 
-    def order(self, pvd: ProvisioningDomain, now: float) -> list[Server]:
+    def order(self, pvd: ProvisioningDomain, now: float, families: tuple[int, ...] = (6, 4)) -> list[Server]:
         """The resolvers of ``pvd`` that can be asked, best first.
 
-        A resolver of a family in which the PvD has no address is left out: the kernel would send from
-        another interface's address.
+        Left out are those that are not of the ``families`` that may be used, and those of a family in which
+        the PvD has no address: the kernel would send from another interface's address.
         """
+        resolvers = [r for r in pvd.resolvers if (6 if ":" in r.address else 4) in families]
         if pvd.is_loopback or not pvd.addresses:
-            servers = [Server(resolver, None) for resolver in pvd.resolvers]
+            servers = [Server(resolver, None) for resolver in resolvers]
         else:
             servers = [
                 Server(resolver, source)
-                for resolver in pvd.resolvers
+                for resolver in resolvers
                 if (source := choose_source(pvd, resolver.address)) is not None
             ]
         if len(servers) > 1:

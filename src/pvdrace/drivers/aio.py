@@ -53,10 +53,23 @@ class Lookups(Protocol):
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """The answer, if it is known; no I/O."""
 
-    async def lookup(
-        self, pvd: ProvisioningDomain, name: str, type: str, *, release: Callable[[socket.socket], None]
-    ) -> Answer:
-        """Ask inside the PvD; sockets that are done with go to ``release``. Raises `DnsFailure`."""
+    def begin(
+        self,
+        pvd: ProvisioningDomain,
+        name: str,
+        type: str,
+        *,
+        families: tuple[int, ...],
+        release: Callable[[socket.socket], None],
+    ) -> Pending:
+        """Ask inside the PvD, at once, in these families; what is done with goes to ``release``."""
+
+
+class Pending(Protocol):
+    """A question that has left."""
+
+    async def answer(self) -> Answer:
+        """Wait for the answer; it is cancelled if that is no longer wanted. Raises `DnsFailure`."""
 
 
 class Changes(Protocol):
@@ -223,14 +236,22 @@ class _Driver(Generic[T]):
         elif self.tasks is None:
             return False
         else:
-            self.tasks.start_soon(self._lookup_task, action, self._scope(action.id))
+            # RFC 8305 s3: AAAA, then A. The question leaves here: tasks start in any order (trio shuffles).
+            try:
+                pending = self.lookups.begin(
+                    action.pvd, action.name, action.type, families=action.families, release=self.release
+                )
+            except (OSError, ValueError) as error:
+                self.inbox.append(LookupFailed(action.id, str(error), None))
+            else:
+                self.tasks.start_soon(self._lookup_task, action, pending, self._scope(action.id))
         return True
 
-    async def _lookup_task(self, action: Lookup, scope: anyio.CancelScope) -> None:
+    async def _lookup_task(self, action: Lookup, pending: Pending, scope: anyio.CancelScope) -> None:
         with scope:
             event: Event
             try:
-                answer = await self.lookups.lookup(action.pvd, action.name, action.type, release=self.release)
+                answer = await pending.answer()
             except (DnsFailure, OSError, ValueError) as error:
                 event = LookupFailed(action.id, str(error), getattr(error, "server", None))
             else:

@@ -20,12 +20,16 @@ HELD_BACK = "held back"
 
 @dataclass(slots=True)
 class Lookup:
-    """Ask the resolvers of this PvD, on sockets pinned to it, for records of one type (``AAAA``, ``A``)."""
+    """Ask the resolvers of this PvD, on sockets pinned to it, for records of one type (``AAAA``, ``A``).
+
+    ``families`` are those (6, 4) that policy lets it use here: a question goes out in no other.
+    """
 
     id: int
     pvd: ProvisioningDomain
     name: str
     type: str
+    families: tuple[int, ...] = (6, 4)
 
 
 @dataclass(slots=True)

@@ -148,7 +148,7 @@ def _decode_ranked(value: Any, pvds: dict[str, ProvisioningDomain], where: str) 
         _known(pvds, given("pvd", str), f"{where}.pvd", "PvD"),
         given("head_start", float | None),
         tuple(map(Reason, rules, texts)),
-        tuple(_known(FAMILIES, f, f"{where}.families", "family") for f in given("families", tuple[str, ...])),
+        _families(given("families", tuple[str, ...]), where),
         excluded,
     )
 
@@ -176,7 +176,13 @@ def _decode_result(value: Any, log: _Log) -> Won | Lost | None:
 def _encode_entry(entry: Event | Action) -> dict[str, Any]:
     match entry:
         case Lookup():
-            return {"id": entry.id, "pvd": entry.pvd.name, "name": entry.name, "type": entry.type}
+            return {
+                "id": entry.id,
+                "pvd": entry.pvd.name,
+                "name": entry.name,
+                "type": entry.type,
+                "families": [f"ipv{family}" for family in entry.families],
+            }
         case Connect(candidate=c):
             return {
                 "id": entry.id,
@@ -221,7 +227,13 @@ class _Log:
             return _known(self.subjects, given("id", int), f"{where}.id", "lookup or attempt")
 
         if kind == "Lookup":
-            lookup = Lookup(given("id", int), pvd(), given("name", str), given("type", str))
+            lookup = Lookup(
+                given("id", int),
+                pvd(),
+                given("name", str),
+                given("type", str),
+                _families(given("families", tuple[str, ...]), where),
+            )
             self.subjects[lookup.id] = lookup
             return lookup
         if kind == "Connect":
@@ -257,6 +269,10 @@ class _Log:
         if isinstance(subject, Connect) and kind is events.Ready:
             self.winner = subject
         return event
+
+
+def _families(words: tuple[str, ...], where: str) -> tuple[int, ...]:
+    return tuple(_known(FAMILIES, word, f"{where}.families", "family") for word in words)
 
 
 def _known(table: dict[Any, T], key: Any, where: str, what: str) -> T:

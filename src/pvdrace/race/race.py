@@ -102,6 +102,9 @@ class Race:
         self.started = now
         if self.timeout is not None:
             self._until = now + self.timeout
+            if now >= self._until:
+                self.deadline = self._until
+                return self.tick(now)  # the time is over before anything has left
         for ranked in self.ranking.ranked:
             # RFC 9623 s4.1: a head start each, without one only after a failure; nobody is before the first.
             head_start = ranked.head_start if self._branches else 0.0
@@ -159,7 +162,7 @@ class Race:
             return
         for record_type in record_types(branch.ranked):
             self._ids += 1
-            lookup = Lookup(self._ids, branch.pvd, host, record_type)
+            lookup = Lookup(self._ids, branch.pvd, host, record_type, branch.ranked.families)
             branch.asked(lookup)
             actions.append(lookup)
         if not branch.looking_up:
