@@ -14,6 +14,7 @@ ROOT = Path(pvdrace.__file__).parent
 #: What does: sockets, clocks, loops, files, processes. All other files decide.
 DOERS = frozenset(
     {
+        "changes.py",
         "connection.py",
         "connector.py",
         "discovery/decode.py",
