@@ -25,16 +25,34 @@ class RaceChanges:
         self.pvds = pvds
         self.race = race
         self.rerank = rerank
+        self.bell = -1
 
-    def fileno(self) -> int:
-        """Readable when PvDs may have come or gone."""
-        return self.monitor.fileno()
+    def open(self) -> Sequence[int]:
+        """Begin to listen: the descriptors of which one is readable when PvDs may have come or gone.
+
+        The kernel's socket alone would not do: all races share it, and whoever looks first has read it.
+        """
+        self.bell = self.monitor.bell(self.pvds)
+        kernel = self.monitor.fileno()
+        return (self.bell,) if kernel < 0 else (self.bell, kernel)
 
     async def events(self) -> Sequence[Event]:
-        """What changed since the last call."""
+        """What changed since the last call. Raises OSError where the kernel refuses to say."""
+        self.monitor.heard(self.bell)
         if self.monitor.stale():
-            await self.monitor.refresh()
-        old, self.pvds = self.pvds, self.monitor.snapshot
-        if self.pvds is old:
+            try:
+                await self.monitor.refresh()
+            except RuntimeError:
+                if self.monitor.fileno() >= 0:
+                    raise
+                return ()  # closed meanwhile: the race goes on with what it has
+        if self.pvds is self.monitor.snapshot:
             return ()
+        self.pvds = self.monitor.snapshot
         return membership.changes(self.race.running, self.pvds, self.rerank(self.pvds))
+
+    def close(self) -> None:
+        """Listen no more. Harmless when done twice, or without `open`."""
+        if self.bell >= 0:
+            self.monitor.mute(self.bell)
+            self.bell = -1

@@ -4,17 +4,17 @@ One loop owns everything. All sockets of a race live in one registry and are wai
 descriptor, so a race is one awaiting task however many attempts are in flight, and one ``finally`` closes
 whatever did not win. Tasks are spawned only for what has to await on its own: a lookup that the cache cannot
 answer, and the stage after the transport handshake (TLS, the application's check). They report through an
-eventfd that the same epoll watches, as does the netlink socket that says that a PvD came or went.
+eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
 
 Results are handled before the timer when both are due; time is read once a step.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
-import ssl
 from collections import deque
 from dataclasses import dataclass
 from errno import EALREADY, EINPROGRESS, EISCONN
@@ -27,6 +27,7 @@ from ..net.sockets import describe, handshake, open_pinned, start_connect
 from ..race.actions import Cancel, Connect, Lookup
 from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
 from ..race.race import Won
+from .stages import describe_stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Product_co = TypeVar("Product_co", covariant=True)
 
-STREAM = socket.SOCK_STREAM
+log = logging.getLogger("pvdrace")
 WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
 
 
@@ -59,13 +60,16 @@ class Lookups(Protocol):
 
 
 class Changes(Protocol):
-    """What the driver needs of a monitor: a descriptor, and the events that its readiness stands for."""
+    """What the driver needs of a monitor: descriptors, and the events that their readiness stands for."""
 
-    def fileno(self) -> int:
-        """Readable when PvDs may have come or gone; -1 for none."""
+    def open(self) -> Sequence[int]:
+        """Called when the race has to wait: one is readable when PvDs may have changed since it was made."""
 
     async def events(self) -> Sequence[Event]:
-        """`PvdAdded` and `PvdWithdrawn` since the last call."""
+        """`PvdAdded` and `PvdWithdrawn` since the last call. An OSError is logged, and the race goes on."""
+
+    def close(self) -> None:
+        """Called in the end if `open` was."""
 
 
 class Stage(Protocol[Product_co]):
@@ -145,10 +149,7 @@ class _Driver(Generic[T]):
     # ------------------------------------------------------------------ the loop
 
     async def run(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Perform actions until the race is over.
-
-        Without a task group: until one is needed; returns the actions that need it.
-        """
+        """Perform actions until the race is over or, without a task group, until some need one: these."""
         race = self.race
         inbox = self.inbox
         while True:
@@ -182,14 +183,20 @@ class _Driver(Generic[T]):
         epoll = self._watched()
         with anyio.CancelScope(deadline=deadline):
             await anyio.wait_readable(epoll.fileno())
+        pvds_changed = False
         for descriptor, _ in epoll.poll(0):
             attempt = self.connecting.get(descriptor)
             if attempt is not None:
                 self._handshake_over(attempt)
             elif descriptor == self.bell:
                 os.eventfd_read(descriptor)
-            elif self.changes is not None:
+            else:
+                pvds_changed = True
+        if pvds_changed and self.changes is not None:
+            try:
                 self.inbox.extend(await self.changes.events())
+            except OSError as error:
+                log.warning("the race to %s goes on with the PvDs it has: %s", self.race.endpoint, error)
 
     def _watched(self) -> select.epoll:
         """The one descriptor that is readable when anything of this race happens."""
@@ -197,8 +204,8 @@ class _Driver(Generic[T]):
             self.epoll = select.epoll()
             for descriptor in self.connecting:
                 self.epoll.register(descriptor, WRITABLE)
-            if self.changes is not None and self.changes.fileno() >= 0:
-                self.epoll.register(self.changes.fileno(), select.EPOLLIN)
+            for descriptor in self.changes.open() if self.changes is not None else ():
+                self.epoll.register(descriptor, select.EPOLLIN)
         if self.tasks is not None and self.bell < 0:
             self.bell = os.eventfd(1 if self.inbox else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self.epoll.register(self.bell, select.EPOLLIN)
@@ -238,7 +245,7 @@ class _Driver(Generic[T]):
     def _connect(self, action: Connect) -> None:
         pvd, local, remote, port, _ = action.candidate
         try:
-            sock = open_pinned(pvd, STREAM, remote, port, local=local)
+            sock = open_pinned(pvd, socket.SOCK_STREAM, remote, port, local=local)
         except OSError as error:
             self.inbox.append(Failed(action.id, describe(error)))
             return
@@ -330,25 +337,11 @@ class _Driver(Generic[T]):
         self.spares.clear()
         if self.epoll is not None:
             self.epoll.close()
+            if self.changes is not None:
+                self.changes.close()
         if self.bell >= 0:
             os.close(self.bell)
 
     def _scope(self, subject: int) -> anyio.CancelScope:
         scope = self.scopes[subject] = anyio.CancelScope()
         return scope
-
-
-def describe_stage(error: Exception) -> str:
-    """One line for what went wrong after the transport handshake."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"wrong certificate: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    if isinstance(error, anyio.EndOfStream):
-        return "closed by the peer"
-    if isinstance(error, anyio.BrokenResourceError):
-        cause = error.__cause__
-        return describe(cause) if isinstance(cause, OSError) else "connection broken"
-    if isinstance(error, OSError):
-        return describe(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())

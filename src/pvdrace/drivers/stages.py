@@ -6,15 +6,17 @@ the race can lose an attempt here and go on (HEv3 s6.1): behind an intercepting 
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
+from ..net.sockets import describe
+
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Awaitable, Callable
 
     from anyio.abc import ByteStream
@@ -77,3 +79,19 @@ async def discard(stream: ByteStream) -> None:
     """Close a stream at once, saying no good-bye, even while being cancelled."""
     with anyio.CancelScope(shield=True):
         await anyio.aclose_forcefully(stream)
+
+
+def describe_stage(error: Exception) -> str:
+    """One line for what went wrong after the transport handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"wrong certificate: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, anyio.EndOfStream):
+        return "closed by the peer"
+    if isinstance(error, anyio.BrokenResourceError):
+        cause = error.__cause__
+        return describe(cause) if isinstance(cause, OSError) else "connection broken"
+    if isinstance(error, OSError):
+        return describe(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
