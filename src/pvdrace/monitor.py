@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .config import Configuration
     from .discovery.source import Source
+    from .discovery.state import KernelState
     from .model import PvdSet
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
@@ -50,6 +51,7 @@ class Monitor:
         self._dns = dns or DnsFiles()
         self._kernel: Kernel | None = None
         self._snapshot: PvdSet | None = None
+        self._state: KernelState | None = None  # of which it was made
         self._dirty = False
         self._dns_looked = -math.inf
         self._refreshing: anyio.Lock | None = None
@@ -141,7 +143,8 @@ class Monitor:
                 if not isinstance(error, Exception):
                     self._ring()  # cancelled: somebody else has to look, but for an error nobody does better
                 raise
-            newest = merge(self._configuration, state, dns, others, self._snapshot)
+            newest = merge(self._configuration, state, dns, others, self._snapshot, self._state)
+            self._state = state
             if newest is not self._snapshot:
                 self._snapshot = newest
                 self._wake()
