@@ -291,6 +291,15 @@ class TestAttachment:
         assert (down["wlan0"].unusable, down["wlan0"].attachment) == ("no carrier", 0)
         assert self.after(HOST, previous=down) == 1
 
+    @pytest.mark.parametrize(("carrier", "attachment"), [(True, 1), (False, 0)])
+    def test_a_link_that_bounced_while_nobody_looked(self, carrier: bool, attachment: int) -> None:
+        """The kernel counts; what has no carrier now is attached anew when it has one again."""
+        state = kernel(*ETH, replace(WLAN[0], carrier=carrier, carrier_changes=4), *WLAN[1:])
+        found = merge(Configuration(), state, DNS, previous=self.FIRST, before=HOST)
+        assert found["wlan0"].attachment == attachment
+        assert found["eth0"] == self.FIRST["eth0"]
+        assert merge(Configuration(), state, DNS, previous=found, before=state) is found
+
     def test_a_pvd_that_comes_back_has_a_number_that_it_never_had(self) -> None:
         seen = {0}
         found = self.FIRST

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import anyio
@@ -22,6 +23,7 @@ from pvdrace.dns.resolver import PvdResolver
 from pvdrace.drivers.aio import Driven, drive
 from pvdrace.drivers.stages import StreamStage, discard
 from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ranking, Resolver
+from pvdrace.race.events import Event
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
@@ -189,6 +191,39 @@ async def test_an_answer_is_dialled_only_in_the_pvd_that_gave_it() -> None:
     ]
     assert report.winner is not None
     assert report.winner.local == "127.0.0.9"
+
+
+class Unreadable:
+    """A monitor that has news, and cannot say which."""
+
+    def __init__(self) -> None:
+        self.bell = -1
+        self.asked = 0
+
+    def open(self) -> Sequence[int]:
+        self.bell = os.eventfd(1)
+        return (self.bell,)
+
+    async def events(self) -> Sequence[Event]:
+        os.eventfd_read(self.bell)
+        self.asked += 1
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    def close(self) -> None:
+        os.close(self.bell)
+
+
+async def test_a_refresh_that_fails_does_not_take_the_race_along(caplog: pytest.LogCaptureFixture) -> None:
+    before, changes = descriptors(), Unreadable()
+    dns, server = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.2"]}), Server("127.0.0.2")
+    with closing(dns, server):
+        race = race_over(pvd("a", dns), port=server.port)
+        driven: Driven[None] = await drive(race, PvdResolver(), changes=changes)
+        assert driven.sock is not None
+        driven.sock.close()
+    assert await settle(before) <= 0
+    assert changes.asked == 1
+    assert "No buffer space available" in caplog.text
 
 
 async def test_the_report_has_the_kernels_round_trip_time() -> None:

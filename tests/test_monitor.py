@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from namespaces import add_link, network_namespace, run, sysctl
+from namespaces import add_link, network_namespace, run, settle, sysctl
 from pvdrace.config import Configuration, parse
 from pvdrace.discovery.system_dns import DnsFiles
 from pvdrace.model import ProvisioningDomain
@@ -130,6 +131,34 @@ async def test_a_link_that_comes_back_is_another_attachment(two_links: None, roo
         assert again["wlan0"].addresses == first["wlan0"].addresses
         assert again["wlan0"].attachment > first["wlan0"].attachment
         assert again["eth0"] == first["eth0"]
+
+
+BOUNCES = {
+    "cable": ("ip link set wlan0-far down", "ip link set wlan0-far up"),
+    "administrator": (
+        "ip link set wlan0 down",
+        "ip link set wlan0 up",
+        "ip address replace 2001:db8:2::2/64 dev wlan0 nodad",
+        "ip address replace fe80::2/64 dev wlan0 nodad",
+        "ip route replace default via 10.2.0.1 dev wlan0 metric 600",
+        "ip route replace default via 2001:db8:2::1 dev wlan0 metric 600",
+    ),
+}
+
+
+@pytest.mark.parametrize("bounce", BOUNCES)
+async def test_a_link_that_bounced_while_nobody_looked_is_another_attachment(
+    two_links: None, root: Path, bounce: str
+) -> None:
+    """Between the two looks it may have been in another network."""
+    with monitoring(root) as monitor:
+        first = await monitor.open()
+        run(*BOUNCES[bounce])
+        settle()
+        again = await monitor.refresh()
+        assert again["wlan0"] == replace(first["wlan0"], attachment=1)
+        assert again["eth0"] == first["eth0"]
+        assert await monitor.refresh() is again
 
 
 async def test_rp_filter_set_while_it_runs(two_links: None, root: Path) -> None:

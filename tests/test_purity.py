@@ -18,6 +18,7 @@ HOMES = pvdrace._HOMES
 DOERS = frozenset(
     {
         "__main__.py",
+        "changes.py",
         "connection.py",
         "connector.py",
         "default.py",

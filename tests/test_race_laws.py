@@ -266,28 +266,33 @@ class RaceMachine(RuleBasedStateMachine):
         if again:
             snapshot = PvdSet(tuple(replace(p, attachment=p.attachment + 1) for p in snapshot))
         self.now += span
-        for event in membership.changes(self.snapshot, snapshot, self.ranked(snapshot)):
+        over = self.race.outcome is not None
+        running = [ranked.pvd for ranked in self.order]
+        assert over or self.race.running == tuple(running)
+        for event in membership.changes(running, snapshot, self.ranked(snapshot)):
             self.enact(event)
-        self.snapshot = snapshot
         if self.punctual:
             self.tick()
 
     def enact(self, event: Event) -> None:
         over = self.race.outcome is not None
         actions = self.race.handle(event, self.now)
+        self.take(actions)
         if isinstance(event, PvdWithdrawn):
-            self.take(actions)
-            names = {self.pvd_of(action).name for action in self.open.values()}
-            assert event.pvd not in names, "a withdrawn PvD still has something under way"
-            self.order = [r for r in self.order if r.pvd.name != event.pvd]
-            self.answers.pop(event.pvd, None)
-            self.last_start.pop(event.pvd, None)
-            self.dialled = {(name, remote) for name, remote in self.dialled if name != event.pvd}
-        elif isinstance(event, PvdAdded):
-            self.take(actions)
-            if not over and all(r.pvd.name != event.ranked.pvd.name for r in self.order):
-                self.order.insert(event.position, event.ranked)
-                self.grown = True
+            self.gone(event.pvd)
+        elif isinstance(event, PvdAdded) and not over:
+            assert self.race.outcome is None, "lost, though a PvD has come"
+            self.gone(event.ranked.pvd.name)  # its attachment until now
+            self.order.insert(event.position, event.ranked)
+            self.grown = True
+
+    def gone(self, pvd: str) -> None:
+        names = {self.pvd_of(action).name for action in self.open.values()}
+        assert pvd not in names, "a withdrawn PvD still has something under way"
+        self.order = [r for r in self.order if r.pvd.name != pvd]
+        self.answers.pop(pvd, None)
+        self.last_start.pop(pvd, None)
+        self.dialled = {(name, remote) for name, remote in self.dialled if name != pvd}
 
     # ------------------------------------------------------------------ what the driver does
 

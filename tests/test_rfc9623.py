@@ -5,17 +5,26 @@ And the rules of RFC 7556 that bind each path: an answer is dialled in the PvD t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 
+from pvdrace.drivers.virtual import simulate
+from pvdrace.membership import changes
 from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ranking, Reachability, Route
 from pvdrace.policy import Policy
 from pvdrace.race.actions import Cancel, Connect, Lookup, Skip
-from pvdrace.race.events import LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn
+from pvdrace.race.events import Event, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race
+from pvdrace.ranking import rank
 from pvdrace.testing.scenario import (
+    PvdScript,
     Scenario,
+    ScriptedWorld,
     blackhole,
+    build_pvds,
     nodata,
     ok,
     pvd,
@@ -381,8 +390,7 @@ def test_a_path_attached_anew_stands_where_the_new_ranking_puts_it() -> None:
     wifi, lte = ProvisioningDomain("wifi"), ProvisioningDomain("lte")
     race = Race(Endpoint("www.example.com", 443), Ranking((Ranked(wifi), Ranked(lte, None))))
     race.start(0.0)
-    race.handle(PvdWithdrawn("wifi", "attached anew"), 0.1)
-    race.handle(PvdAdded(Ranked(wifi, None), 1), 0.1)
+    race.handle(PvdAdded(Ranked(replace(wifi, attachment=1), None), 1), 0.1)
     asked = race.tick(race.deadline)
     assert [action.pvd.name for action in asked if isinstance(action, Lookup)] == ["lte", "lte"]
     for lookup in asked:
@@ -390,6 +398,84 @@ def test_a_path_attached_anew_stands_where_the_new_ranking_puts_it() -> None:
         race.handle(LookupFailed(lookup.id, "SERVFAIL"), 0.2)
     asked = race.tick(race.deadline)
     assert [action.pvd.name for action in asked if isinstance(action, Lookup)] == ["wifi", "wifi"]
+
+
+def test_s4_the_last_path_goes_as_another_comes() -> None:
+    """One snapshot says both: nobody has to notice the one before the other."""
+    check(
+        handover(["wifi"], {"lte": pvd(dns=20, v6=ok(60))}),
+        """
+          0 ms  wifi ? AAAA A
+         20 ms  wifi -> v6
+        100 ms  lte added   wifi withdrawn: gone   wifi cancelled v6   lte ? AAAA A
+        120 ms  lte -> v6
+        180 ms  lte won v6
+        """,
+    )
+
+
+@pytest.mark.parametrize("policy", [None, Policy(require=["pvd:wifi"])])
+def test_s4_the_only_path_gets_another_address(policy: Policy | None) -> None:
+    """What is under way is void, and it starts again from its new attachment."""
+    check(
+        handover(["wifi"], {"wifi": pvd(dns=20, v6=ok(60), attachment=1)}, policy),
+        """
+          0 ms  wifi ? AAAA A
+         20 ms  wifi -> v6
+        100 ms  wifi added   wifi cancelled v6   wifi ? AAAA A
+        120 ms  wifi -> v6
+        180 ms  wifi won v6
+        """,
+    )
+
+
+def test_s4_a_requirement_is_lost_with_its_path_whoever_else_comes() -> None:
+    check(
+        handover(["wifi"], {"lte": pvd(dns=20, v6=ok(60))}, Policy(require=["pvd:wifi"])),
+        """
+          0 ms  wifi ? AAAA A
+         20 ms  wifi -> v6
+        100 ms  wifi withdrawn: gone   wifi cancelled v6   lost: no usable provisioning domain
+        """,
+    )
+
+
+def test_s4_the_first_path_gets_another_address_and_keeps_its_place() -> None:
+    check(
+        handover(["wifi", "lte"], {"wifi": pvd(dns=20, v6=ok(60), attachment=1), "lte": STALE}),
+        """
+          0 ms  wifi ? AAAA A
+         20 ms  wifi -> v6
+        100 ms  wifi added   wifi cancelled v6   wifi ? AAAA A
+        120 ms  wifi -> v6
+        180 ms  wifi won v6
+        """,
+    )
+
+
+STALE = pvd(dns=20, v6=blackhole)
+
+
+def handover(names: list[str], after: dict[str, PvdScript], policy: Policy | None = None) -> Scenario:
+    """Race over PvDs that are black holes; after 100 ms a new snapshot has others."""
+    endpoint, layers = Endpoint("www.example.com", 443), [("call", policy)] if policy else []
+    pvds = build_pvds(dict.fromkeys(names, STALE))
+    later = build_pvds(after)
+    race = Race(endpoint, rank(pvds, endpoint, layers))
+    first, second = ScriptedWorld(dict.fromkeys(names, STALE)), ScriptedWorld(after)
+
+    class World:
+        """Each attachment has a world of its own."""
+
+        def lookup(self, action: Lookup) -> Iterable[tuple[float, Event]]:
+            return (first if action.pvd in pvds.pvds else second).lookup(action)
+
+        def connect(self, action: Connect) -> Iterable[tuple[float, Event]]:
+            return (first if action.candidate.pvd in pvds.pvds else second).connect(action)
+
+    events = changes([ranked.pvd for ranked in race.ranking.ranked], later, rank(later, endpoint, layers))
+    end = simulate(race, World(), changes=[(0.1, event) for event in events])
+    return Scenario(race, end * 1000)
 
 
 def test_a_path_that_is_there_already_is_not_added_twice() -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from . import membership
 from .calls import check_endpoint, check_policy, check_timeout, failure, forbids, readiness, tls_name
+from .changes import RaceChanges
 from .config import Configuration, parse
 from .connection import Connection
 from .dns.resolver import PvdResolver
@@ -31,7 +31,7 @@ from .ranking import rank
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .discovery.diff import PvdChange
     from .model import Candidate, Ranking
     from .policy import Policy
-    from .race.events import Event
     from .race.pacing import Pacing
 
     TlsSetting = bool | ssl.SSLContext
@@ -266,11 +265,9 @@ class Connector:
         race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
         if self.observe is not None:
             self.observe(race)
-        changes = (
-            None
-            if local
-            else RaceChanges(self._monitor, pvds, lambda new: self._rank(new, endpoint, policy)[0])
-        )
+        changes = None
+        if not local:
+            changes = RaceChanges(self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy)[0])
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
         release = farewell.release if farewell is not None else close_now
@@ -315,28 +312,6 @@ class Connector:
                 hook(report)
             except Exception:
                 log.exception("hook %r failed on the report of %s", hook, report.endpoint)
-
-
-class RaceChanges:
-    """The monitor as a running race sees it: what came and went, as events."""
-
-    def __init__(self, monitor: Monitor, pvds: PvdSet, rerank: Callable[[PvdSet], Ranking]) -> None:
-        self.monitor = monitor
-        self.pvds = pvds
-        self.rerank = rerank
-
-    def fileno(self) -> int:
-        """Readable when PvDs may have come or gone."""
-        return self.monitor.fileno()
-
-    async def events(self) -> Sequence[Event]:
-        """What changed since the last call."""
-        if self.monitor.stale():
-            await self.monitor.refresh()
-        old, self.pvds = self.pvds, self.monitor.snapshot
-        if self.pvds is old:
-            return ()
-        return membership.changes(old, self.pvds, self.rerank(self.pvds))
 
 
 def read_configuration(config: str | os.PathLike[str] | Configuration | None) -> Configuration:

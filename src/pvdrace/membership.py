@@ -4,30 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .race.actions import ATTACHED_ANEW
 from .race.events import Event, PvdAdded, PvdWithdrawn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .model import ProvisioningDomain, PvdSet, Ranking
 
 
-def changes(old: PvdSet, new: PvdSet, ranking: Ranking) -> list[Event]:
-    """The events that lead a race from the ``old`` snapshot to the ``new`` one, which ``ranking`` ranks.
+def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking) -> list[Event]:
+    """The events that bring a race over ``running`` PvDs to the ``new`` snapshot, which ``ranking`` ranks.
 
-    A PvD of another attachment (interface made anew, address changed) is another PvD: it is withdrawn and
-    joins again, because what its sockets are bound to is gone. Other differences wait for the next race.
+    A PvD of another attachment (interface made anew, address changed) is another PvD and takes the place of
+    the first, because what its sockets are bound to is gone. Other differences wait for the next race.
+
+    RFC 9623 s4: who comes is said before who goes: a race whose last PvD has gone is lost, and stays so.
     """
+    here = {pvd.name: pvd for pvd in running}
+    leaving = {pvd.name: reason for pvd in running if (reason := _why_gone(pvd, new.get(pvd.name)))}
+    order = list(here)
     events: list[Event] = []
-    gone: set[str] = set()
-    for pvd in old:
-        reason = _why_gone(pvd, new.get(pvd.name))
-        if reason is not None:
-            gone.add(pvd.name)
-            if pvd.unusable is None:
-                events.append(PvdWithdrawn(pvd.name, reason))
-    for position, ranked in enumerate(ranking.ranked):
-        if ranked.pvd.name not in old or ranked.pvd.name in gone:
-            events.append(PvdAdded(ranked, position))
-    return events
+    position = 0  # behind the last PvD that the new ranking has before this one
+    for ranked in ranking.ranked:
+        name = ranked.pvd.name
+        if name in here and name not in leaving:
+            position = order.index(name) + 1
+            continue
+        if leaving.pop(name, None):
+            # It leaves its place first; those behind it move up.
+            position -= order.index(name) < position
+            order.remove(name)
+        events.append(PvdAdded(ranked, position))
+        order.insert(position, name)
+        position += 1
+    return [*events, *(PvdWithdrawn(name, reason) for name, reason in leaving.items())]
 
 
 def _why_gone(before: ProvisioningDomain, after: ProvisioningDomain | None) -> str | None:
@@ -35,8 +46,4 @@ def _why_gone(before: ProvisioningDomain, after: ProvisioningDomain | None) -> s
         return "gone"
     if after.unusable is not None:
         return after.unusable
-    if before.unusable is not None:
-        return "usable again"
-    if after.attachment != before.attachment:
-        return "attached anew"
-    return None
+    return ATTACHED_ANEW if after.attachment != before.attachment else None

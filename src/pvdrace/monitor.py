@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .config import Configuration
     from .discovery.source import Source
+    from .discovery.state import KernelState
     from .model import PvdSet
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
@@ -38,7 +40,7 @@ class Monitor:
 
     asyncio and trio alike; unprivileged. Close it in the end: it holds two sockets. ``sources`` are asked at
     every refresh, besides the configuration and the kernel; `changes` waits for theirs too, `stale` and
-    `fileno` know of the kernel's only.
+    `fileno` know of the kernel's only, of which whoever looks first leaves nothing to others: see `bell`.
     """
 
     def __init__(
@@ -49,22 +51,26 @@ class Monitor:
         self._dns = dns or DnsFiles()
         self._kernel: Kernel | None = None
         self._snapshot: PvdSet | None = None
+        self._state: KernelState | None = None  # of which it was made
         self._dirty = False
         self._dns_looked = -math.inf
         self._refreshing: anyio.Lock | None = None
         self._moved: anyio.Event | None = None
         self._loop: object = None
+        self._bells: set[int] = set()
+        self._opening = 0
 
     async def open(self) -> PvdSet:
         """Listen, and take the first snapshot. Raises OSError where the kernel refuses."""
         if self._kernel is None:
             self._kernel = Kernel()
+        self._opening += 1
         try:
             return await self.refresh()
-        except BaseException:
-            if self._snapshot is None:
+        finally:
+            self._opening -= 1
+            if self._snapshot is None and not self._opening:
                 self.close()
-            raise
 
     @property
     def snapshot(self) -> PvdSet:
@@ -86,11 +92,36 @@ class Monitor:
             return False
         if self._kernel.changed():
             self._dirty = True
+            self._ring()
         now = time.monotonic()
         if now - self._dns_looked >= DNS_INTERVAL:
             self._dns_looked = now
-            self._dirty = self._dirty or self._dns.changed()
+            if not self._dirty and self._dns.changed():
+                self._dirty = True
+                self._ring()
         return self._dirty
+
+    def bell(self, seen: PvdSet) -> int:
+        """A descriptor of the caller's own that is readable when `snapshot` may not be ``seen`` any more.
+
+        It rings whoever finds out, and has rung already if that has happened before. `heard` silences it
+        until the next time; give it back to `mute`. The events of the kernel are not in it until somebody
+        looks: who wants to be woken by them waits for `fileno` too. Raises OSError if there is none to have.
+        """
+        rung = self._dirty or seen is not self._snapshot
+        bell = os.eventfd(int(rung), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bells.add(bell)
+        return bell
+
+    def heard(self, bell: int) -> None:
+        """Silence a bell. What comes after this call rings it again, so look after it, not before."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(bell)
+
+    def mute(self, bell: int) -> None:
+        """Close a bell."""
+        self._bells.discard(bell)
+        os.close(bell)
 
     async def refresh(self) -> PvdSet:
         """Read everything anew and return the newest snapshot, the same object where nothing has changed.
@@ -107,10 +138,13 @@ class Monitor:
                 state = await self._kernel.dump()
                 dns = await self._dns.read()
                 others = [pvd for source in self._sources for pvd in await source.snapshot()]
-            except BaseException:
+            except BaseException as error:
                 self._dirty = True
+                if not isinstance(error, Exception):
+                    self._ring()  # cancelled: somebody else has to look, but for an error nobody does better
                 raise
-            newest = merge(self._configuration, state, dns, others, self._snapshot)
+            newest = merge(self._configuration, state, dns, others, self._snapshot, self._state)
+            self._state = state
             if newest is not self._snapshot:
                 self._snapshot = newest
                 self._wake()
@@ -165,8 +199,14 @@ class Monitor:
             self._loop, self._refreshing, self._moved = loop, anyio.Lock(), None
         return self._refreshing
 
+    def _ring(self) -> None:
+        """Tell those who have a `bell` to look."""
+        for bell in self._bells:
+            os.eventfd_write(bell, 1)
+
     def _wake(self) -> None:
-        """Tell those in `changes` to look."""
+        """Tell everybody to look: those in `changes` and those who have a `bell`."""
+        self._ring()
         moved, self._moved = self._moved, None
         if moved is not None:
             moved.set()

@@ -20,8 +20,8 @@ T = TypeVar("T")
 _HEADER = struct.Struct("=IHHII")
 NLA_F_NESTED = 0x8000
 #: Where the attributes begin, and which are wanted: IFLA_ IFNAME, MASTER, LINKINFO, PROP_LIST (alternative
-#: names); IFA_ ADDRESS, LOCAL, FLAGS.
-_WANTED = {"link": (32, {3, 10, 18, 52}), "address": (24, {1, 2, 8})}
+#: names), CARRIER_CHANGES; IFA_ ADDRESS, LOCAL, FLAGS.
+_WANTED = {"link": (32, {3, 10, 18, 35, 52}), "address": (24, {1, 2, 8})}
 AF_INET, AF_INET6 = 2, 10
 _FAMILIES = {AF_INET: 4, AF_INET6: 6}
 IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP, IFF_DORMANT = 0x1, 0x8, 0x10000, 0x20000
@@ -140,6 +140,7 @@ def _link(message: Any) -> Iterator[Link]:
         master=message.get_attr("IFLA_MASTER"),
         kind=kind,
         vrf_table=data.get_attr("IFLA_VRF_TABLE") if kind == "vrf" and data is not None else None,
+        carrier_changes=message.get_attr("IFLA_CARRIER_CHANGES") or 0,
     )
 
 

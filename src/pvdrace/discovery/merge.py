@@ -29,12 +29,14 @@ def merge(
     dns: SystemDns | None = None,
     others: Iterable[ProvisioningDomain] = (),
     previous: PvdSet | None = None,
+    before: KernelState | None = None,
 ) -> PvdSet:
     """The PvDs of the host: the configured ones in their order, then the rest by name.
 
     An interface that a configured PvD uses has no implicit PvD besides. ``others`` come from further sources;
     a name that is taken is theirs who come first: configuration, kernel, others. With the same content as
-    ``previous``, ``previous`` itself is returned; else its generation plus one.
+    ``previous``, ``previous`` itself is returned; else its generation plus one. ``before`` is the state that
+    ``previous`` was made of: where a link has bounced since then, what is on it is attached anew.
     """
     dns = dns or SystemDns()
     configured = [_configured(pvd, state, dns) for pvd in configuration.pvds]
@@ -49,7 +51,8 @@ def merge(
     for pvd in sorted(others, key=lambda pvd: (pvd.name, pvd.sources, repr(pvd))):
         found.setdefault(pvd.name, pvd)
     pvds = tuple(found.values())
-    return _numbered(tuple(_without_foreign_search(pvd, pvds) for pvd in pvds), previous)
+    pvds = tuple(_without_foreign_search(pvd, pvds) for pvd in pvds)
+    return _numbered(pvds, previous, _bounced(before, state))
 
 
 def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> ProvisioningDomain:
@@ -172,26 +175,45 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     return candidate
 
 
-def _numbered(pvds: tuple[ProvisioningDomain, ...], previous: PvdSet | None) -> PvdSet:
+def _bounced(before: KernelState | None, state: KernelState) -> frozenset[int]:
+    """The links whose carrier went and came back between two looks, by their index.
+
+    What is on them may look the same: a cable that was pulled and plugged into another network.
+    """
+    if before is None:
+        return frozenset()
+    known = before.links_by_index
+    return frozenset(
+        link.index
+        for link in state.links
+        if link.index in known and link.carrier_changes != known[link.index].carrier_changes
+    )
+
+
+def _numbered(
+    pvds: tuple[ProvisioningDomain, ...], previous: PvdSet | None, bounced: Collection[int]
+) -> PvdSet:
     if previous is None:
         return PvdSet(pvds)
     generation = previous.generation + 1
     numbered = tuple(
-        replace(pvd, attachment=_attachment(previous.get(pvd.name), pvd, generation)) for pvd in pvds
+        replace(pvd, attachment=_attachment(previous.get(pvd.name), pvd, generation, bounced)) for pvd in pvds
     )
     return previous if numbered == previous.pvds else PvdSet(numbered, generation)
 
 
-def _attachment(old: ProvisioningDomain | None, new: ProvisioningDomain, generation: int) -> int:
+def _attachment(
+    old: ProvisioningDomain | None, new: ProvisioningDomain, generation: int, bounced: Collection[int]
+) -> int:
     """A number that a PvD of this name has not had before, where what was learnt of it no longer holds.
 
-    That is so when the device was made anew, when the PvD can work again, and when it has lost an address or
-    a resolver. One that it gains takes nothing back. A PvD that comes back starts at the generation, which no
-    earlier attachment of its name has reached.
+    That is so when the device was made anew, when the PvD can work again, also where nobody has looked while
+    it could not, and when it has lost an address or a resolver. One that it gains takes nothing back. A PvD
+    that comes back starts at the generation, which no earlier attachment of its name has reached.
     """
     if old is None:
         return generation
-    returned = old.unusable is not None and new.unusable is None
+    returned = new.unusable is None and (old.unusable is not None or new.ifindex in bounced)
     same = not returned and old.ifindex == new.ifindex and _learnt_from(old) <= _learnt_from(new)
     return old.attachment if same else old.attachment + 1
 

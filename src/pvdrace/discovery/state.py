@@ -17,7 +17,10 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device. ``carrier``: it can carry packets now; ``master``: index of its bridge or bond."""
+    """A network device. ``carrier``: it can carry packets now; ``master``: index of its bridge or bond.
+
+    ``carrier_changes`` counts how often it has got or lost its carrier since it was made.
+    """
 
     index: int
     name: str
@@ -28,6 +31,7 @@ class Link:
     other_names: tuple[str, ...] = ()
     kind: str | None = None
     vrf_table: int | None = None
+    carrier_changes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

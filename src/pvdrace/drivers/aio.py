@@ -4,13 +4,14 @@ One loop owns everything. All sockets of a race live in one registry and are wai
 descriptor, so a race is one awaiting task however many attempts are in flight, and one ``finally`` closes
 whatever did not win. Tasks are spawned only for what has to await on its own: a lookup that the cache cannot
 answer, and the stage after the transport handshake (TLS, the application's check). They report through an
-eventfd that the same epoll watches, as does the netlink socket that says that a PvD came or went.
+eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
 
 Results are handled before the timer when both are due; time is read once a step.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Product_co = TypeVar("Product_co", covariant=True)
 
-STREAM = socket.SOCK_STREAM
+log = logging.getLogger("pvdrace")
 WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
 
 
@@ -73,13 +74,16 @@ class Pending(Protocol):
 
 
 class Changes(Protocol):
-    """What the driver needs of a monitor: a descriptor, and the events that its readiness stands for."""
+    """What the driver needs of a monitor: descriptors, and the events that their readiness stands for."""
 
-    def fileno(self) -> int:
-        """Readable when PvDs may have come or gone; -1 for none."""
+    def open(self) -> Sequence[int]:
+        """Called when the race has to wait: one is readable when PvDs may have changed since it was made."""
 
     async def events(self) -> Sequence[Event]:
-        """`PvdAdded` and `PvdWithdrawn` since the last call."""
+        """`PvdAdded` and `PvdWithdrawn` since the last call. An OSError is logged, and the race goes on."""
+
+    def close(self) -> None:
+        """Called in the end if `open` was."""
 
 
 class Stage(Protocol[Product_co]):
@@ -162,10 +166,7 @@ class _Driver(Generic[T]):
     # ------------------------------------------------------------------ the loop
 
     async def run(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Perform actions until the race is over.
-
-        Without a task group: until one is needed; returns the actions that need it.
-        """
+        """Perform actions until the race is over or, without a task group, until some need one: these."""
         race = self.race
         inbox = self.inbox
         while True:
@@ -199,14 +200,20 @@ class _Driver(Generic[T]):
         epoll = self._watched()
         with anyio.CancelScope(deadline=deadline):
             await anyio.wait_readable(epoll.fileno())
+        pvds_changed = False
         for descriptor, _ in epoll.poll(0):
             attempt = self.connecting.get(descriptor)
             if attempt is not None:
                 self._handshake_over(attempt)
             elif descriptor == self.bell:
                 os.eventfd_read(descriptor)
-            elif self.changes is not None:
+            else:
+                pvds_changed = True
+        if pvds_changed and self.changes is not None:
+            try:
                 self.inbox.extend(await self.changes.events())
+            except OSError as error:
+                log.warning("the race to %s goes on with the PvDs it has: %s", self.race.endpoint, error)
 
     def _watched(self) -> select.epoll:
         """The one descriptor that is readable when anything of this race happens."""
@@ -214,8 +221,8 @@ class _Driver(Generic[T]):
             self.epoll = select.epoll()
             for descriptor in self.connecting:
                 self.epoll.register(descriptor, WRITABLE)
-            if self.changes is not None and self.changes.fileno() >= 0:
-                self.epoll.register(self.changes.fileno(), select.EPOLLIN)
+            for descriptor in self.changes.open() if self.changes is not None else ():
+                self.epoll.register(descriptor, select.EPOLLIN)
         if self.tasks is not None and self.bell < 0:
             self.bell = os.eventfd(1 if self.inbox else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self.epoll.register(self.bell, select.EPOLLIN)
@@ -263,7 +270,7 @@ class _Driver(Generic[T]):
     def _connect(self, action: Connect) -> None:
         pvd, local, remote, port, _ = action.candidate
         try:
-            sock = open_pinned(pvd, STREAM, remote, port, local=local)
+            sock = open_pinned(pvd, socket.SOCK_STREAM, remote, port, local=local)
         except OSError as error:
             self.inbox.append(Failed(action.id, describe(error)))
             return
@@ -366,6 +373,8 @@ class _Driver(Generic[T]):
             self.spares.clear()
             if self.epoll is not None:
                 self.epoll.close()
+                if self.changes is not None:
+                    self.changes.close()
             if self.bell >= 0:
                 os.close(self.bell)
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 #: How the reason of a `Cancel` begins that ends something for its silence, and the reason of one that may
-#: have been a mistake: its candidate is tried again if the leader fails.
+#: have been a mistake: its candidate is tried again if the leader fails. The reason of what belongs to an
+#: attachment that another one of the same PvD has replaced.
 TIMEOUT = "timeout"
 HELD_BACK = "held back"
+ATTACHED_ANEW = "attached anew"
 
 
 @dataclass(slots=True)

@@ -97,11 +97,21 @@ class Branch:
 
     # ------------------------------------------------------------------ lookups (RFC 8305 s3)
 
-    def asked(self, lookup: Lookup) -> None:
-        """A question is on its way; the first is for the family that is preferred."""
+    def resolve(self, host: str, last_id: int) -> Sequence[Lookup | Skip]:
+        """Its questions, with ids after ``last_id``, or what needs none; Skips say what it does not dial.
+
+        RFC 8305 s3: AAAA, then A, back to back; HEv3 s4.1: of the families that this PvD has.
+        """
+        self.resolved = True
+        addresses = addresses_without_lookup(host)
+        if addresses is not None:
+            return self.join(addresses)
+        for lookup_id, record_type in enumerate(record_types(self.ranked), last_id + 1):
+            self.looking_up[lookup_id] = Lookup(lookup_id, self.pvd, host, record_type, self.ranked.families)
         if not self.looking_up:
-            self.awaited = lookup.id
-        self.looking_up[lookup.id] = lookup
+            return (Skip(self.pvd.name, host, "no family that this PvD has and policy allows"),)
+        self.awaited = last_id + 1  # the first is for the family that is preferred
+        return list(self.looking_up.values())
 
     def answered(self, lookup_id: int) -> bool:
         """A question of this branch came back, with whatever result; False: it is not one of its own."""

@@ -56,7 +56,10 @@ class Failed:
 
 @dataclass(slots=True)
 class PvdAdded:
-    """A PvD came up in mid-race: it joins at ``position`` among the ranked (0 is first)."""
+    """A PvD came up in mid-race: it joins at ``position`` among those that run (0 is first).
+
+    One that runs already is replaced if this is another attachment of it; what it has under way is void.
+    """
 
     ranked: Ranked
     position: int

@@ -16,8 +16,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
-from .branch import Attempt, Branch, addresses_without_lookup, asker, place, record_types, running
+from .actions import ATTACHED_ANEW, HELD_BACK, TIMEOUT, Action, Cancel, Connect
+from .branch import Attempt, Branch, asker, place, running
 from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 from .outcome import Lost as Lost
 from .outcome import Won as Won
@@ -27,7 +27,7 @@ from .pacing import Pacing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..model import Endpoint, Ranked, Ranking
+    from ..model import Endpoint, ProvisioningDomain, Ranked, Ranking
 
 NO_RTT: Mapping[str, Mapping[str, float]] = {}
 DEFAULT_PACING = Pacing()
@@ -132,7 +132,7 @@ class Race:
         elif kind is PvdWithdrawn:
             known = self._withdrawn(event, now, actions)  # type: ignore[arg-type]
         else:
-            known = self._added(event, now)  # type: ignore[arg-type]
+            known = self._added(event, now, actions)  # type: ignore[arg-type]
         if not known:
             return ()
         self.log.append((now, event))
@@ -153,20 +153,8 @@ class Race:
     # ------------------------------------------------------------------ lookups (RFC 8305 s3)
 
     def _resolve(self, branch: Branch, actions: list[Action]) -> None:
-        """RFC 8305 s3: AAAA, then A, back to back; HEv3 s4.1: of the families that this PvD has."""
-        branch.resolved = True
-        host = self.endpoint.host
-        addresses = addresses_without_lookup(host)
-        if addresses is not None:
-            actions += branch.join(addresses)
-            return
-        for record_type in record_types(branch.ranked):
-            self._ids += 1
-            lookup = Lookup(self._ids, branch.pvd, host, record_type, branch.ranked.families)
-            branch.asked(lookup)
-            actions.append(lookup)
-        if not branch.looking_up:
-            actions.append(Skip(branch.pvd.name, host, "no family that this PvD has and policy allows"))
+        actions += branch.resolve(self.endpoint.host, self._ids)
+        self._ids += len(branch.looking_up)
 
     def _answered(self, event: LookupAnswered, now: float, actions: list[Action]) -> bool:
         """RFC 7556 s5.2.1: an answer is dialled only in the PvD that gave it."""
@@ -260,22 +248,32 @@ class Race:
 
     # ------------------------------------------------------------------ PvDs come and go
 
+    @property
+    def running(self) -> tuple[ProvisioningDomain, ...]:
+        """The PvDs that take part and were not withdrawn, in their order."""
+        return tuple(branch.pvd for branch in self._branches if not branch.withdrawn)
+
     def _withdrawn(self, event: PvdWithdrawn, now: float, actions: list[Action]) -> bool:
-        """The kernel does not end a pending connect when its link goes (it must be cancelled)."""
         branch = running(self._branches, event.pvd)
-        if branch is None:
-            return False
-        actions += [Cancel(lookup, event.reason) for lookup in branch.withdraw()]
+        if branch is not None:
+            self._withdraw(branch, event.reason, now, actions)
+        return branch is not None
+
+    def _withdraw(self, branch: Branch, reason: str, now: float, actions: list[Action]) -> None:
+        """The kernel does not end a pending connect when its link goes (it must be cancelled)."""
+        actions += [Cancel(lookup, reason) for lookup in branch.withdraw()]
         for attempt in [a for a in self._attempts.values() if a.branch is branch]:
             self._attempt_failed(attempt.action.id, now)
-            actions.append(Cancel(attempt.action, event.reason))
-        return True
+            actions.append(Cancel(attempt.action, reason))
 
-    def _added(self, event: PvdAdded, now: float) -> bool:
-        """It joins at its place among those that still run."""
+    def _added(self, event: PvdAdded, now: float, actions: list[Action]) -> bool:
+        """It joins at its place among those that still run, and takes the place of its last attachment."""
         ranked = event.ranked
-        if running(self._branches, ranked.pvd.name) is not None:
-            return False
+        last = running(self._branches, ranked.pvd.name)
+        if last is not None:
+            if last.pvd.attachment == ranked.pvd.attachment:
+                return False
+            self._withdraw(last, ATTACHED_ANEW, now, actions)
         opens = inf if ranked.head_start is None else max(now, self.started + ranked.head_start)
         self._branches.insert(place(self._branches, event.position), self._branch(ranked, opens))
         return True
