@@ -280,8 +280,8 @@ class _Rule(NamedTuple):
 
 _RULES = (
     _Rule("preference", _preference, _say_preference),
-    _Rule("history", _history, _say_history),
     _Rule("route", _route, _say_route),
+    _Rule("history", _history, _say_history),
     _Rule("cost", _cost, _say_cost),
     _Rule("metric", lambda pvd, _: pvd.metric, lambda pvd, _: f"metric {pvd.metric}"),
     _Rule("name", lambda pvd, _: pvd.name, lambda pvd, _: "by name"),

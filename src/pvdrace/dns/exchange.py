@@ -211,10 +211,7 @@ class Exchange:
     def _why_nobody(self, now: float) -> str:
         if not self._pvd.resolvers:
             return "no resolvers"
-        if not self._standings.order(self._pvd, now):
-            return "no address to reach its resolvers from"
-        allowed = " or ".join(f"IPv{family}" for family in self._families) or "any family"
-        return f"no resolver that can be asked over {allowed}, and policy allows no other"
+        return "no address to reach its resolvers from"
 
     def _ask(self, name: str, now: float) -> list[Action]:
         actions: list[Action] = [Close(send) for send in self._sends if send.open]

@@ -51,10 +51,15 @@ class Standings:
     def order(self, pvd: ProvisioningDomain, now: float, families: tuple[int, ...] = (6, 4)) -> list[Server]:
         """The resolvers of ``pvd`` that can be asked, best first.
 
-        Left out are those that are not of the ``families`` that may be used, and those of a family in which
-        the PvD has no address: the kernel would send from another interface's address.
+        Left out are those of a family in which the PvD has no address: the kernel would send from another
+        interface's address. Also those that are not of the ``families`` that policy leaves to connections, as
+        long as others can be asked.
+
+        Deliberate: no more than that. ``require=["family:ipv6"]`` speaks of where the connection goes, and
+        most networks name their resolvers by IPv4 alone: it would fail everywhere.
         """
         resolvers = [r for r in pvd.resolvers if (6 if ":" in r.address else 4) in families]
+        resolvers = resolvers or list(pvd.resolvers)
         if pvd.is_loopback or not pvd.addresses:
             servers = [Server(resolver, None) for resolver in resolvers]
         else:
