@@ -17,12 +17,14 @@ HOST = "www.example.test"
 
 
 class Dns:
-    """A DNS server on 127.0.0.1 that answers from a table, and stays silent on names that are not in it."""
+    """A DNS server on the loopback that answers from a table, silent on names that are not in it."""
 
-    def __init__(self, answers: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    def __init__(self, answers: Mapping[tuple[str, str], Sequence[str]], address: str = "127.0.0.1") -> None:
         self.answers = dict(answers)
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
+        self.address = address
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.sock = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.sock.bind((address, 0))
         self.port: int = self.sock.getsockname()[1]
         self.asked: list[tuple[str, str]] = []
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -50,8 +52,8 @@ class Dns:
             self.sock.sendto(response.to_wire(want_shuffle=False), peer)
 
     def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as farewell:
-            farewell.sendto(b"", ("127.0.0.1", self.port))
+        with socket.socket(self.family, socket.SOCK_DGRAM) as farewell:
+            farewell.sendto(b"", (self.address, self.port))
         self.thread.join(5)
         self.sock.close()
 

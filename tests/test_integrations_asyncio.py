@@ -35,13 +35,25 @@ def dns() -> Iterator[Dns]:
         yield server
 
 
-def connector(*servers: Dns, **options: Any) -> pvdrace.Connector:
-    """One PvD on the loopback for each name server: a, b, ..."""
-    pvds = "".join(
-        f'[[pvd]]\nname = "{name}"\ninterface = "lo"\nresolvers = ["127.0.0.1:{dns.port}"]\n'
-        for name, dns in zip("abc", servers, strict=False)
-    )
+def connector(*servers: Dns | tuple[Dns, ...], **options: Any) -> pvdrace.Connector:
+    """One PvD on the loopback for each name server, or each pair of them: a, b, ..."""
+    pvds = ""
+    for name, several in zip("abc", servers, strict=False):
+        resolvers = [
+            f"[{dns.address}]:{dns.port}" if ":" in dns.address else f"{dns.address}:{dns.port}"
+            for dns in (several if isinstance(several, tuple) else (several,))
+        ]
+        pvds += f'[[pvd]]\nname = "{name}"\ninterface = "lo"\nresolvers = {resolvers}\n'
     return pvdrace.Connector(parse(f"discover = []\n{pvds}"), **options)
+
+
+@pytest.fixture
+def both_ways(dns: Dns) -> Iterator[tuple[Dns, Dns]]:
+    """The name in both families, said by a server of each."""
+    dns.answers[HOST, "AAAA"] = ["::1"]
+    six = Dns(dns.answers, "::1")
+    with closing(six):
+        yield dns, six
 
 
 @pytest_asyncio.fixture
@@ -313,27 +325,28 @@ async def test_a_factory_that_fails_leaves_no_socket(one: pvdrace.Connector) -> 
     ("family", "asked"),
     [(socket.AF_INET, ["A"]), (socket.AF_INET6, ["AAAA"]), (socket.AF_UNSPEC, ["A", "AAAA"]), (2, ["A"])],
 )
-async def test_family_is_a_requirement(
-    one: pvdrace.Connector, dns: Dns, family: int, asked: list[str]
-) -> None:
-    dns.answers[HOST, "AAAA"] = ["::1"]
+async def test_family_is_a_requirement(both_ways: tuple[Dns, Dns], family: int, asked: list[str]) -> None:
+    """As in a policy: nothing is asked for, and nobody is asked, in the other family."""
     six = Server("::1")
     four = Server("127.0.0.2", six.port)
     with closing(six, four):
-        _, writer = await open_connection(HOST, six.port, connector=one, family=family)
-        peer = writer.get_extra_info("peername")[0]
-        await close(writer)
-    assert sorted(rdtype for _, rdtype in dns.asked) == asked
+        async with connector(both_ways) as one:
+            _, writer = await open_connection(HOST, six.port, connector=one, family=family)
+            peer = writer.get_extra_info("peername")[0]
+            await close(writer)
+    questions = {dns.family: [rdtype for _, rdtype in dns.asked] for dns in both_ways}
+    assert sorted(rdtype for dns in both_ways for _, rdtype in dns.asked) == asked
+    if family != socket.AF_UNSPEC:
+        assert questions[socket.AddressFamily(family)] == asked
     assert peer == ("127.0.0.2" if asked == ["A"] else "::1")
 
 
-async def test_family_comes_beside_the_callers_policy(dns: Dns) -> None:
+async def test_family_comes_beside_the_callers_policy(both_ways: tuple[Dns, Dns]) -> None:
     """Both hold: the PvD is the policy's, the family the argument's; a contradiction leaves nothing."""
-    dns.answers[HOST, "AAAA"] = ["::1"]
     six = Server("::1")
     four = Server("127.0.0.2", six.port)
     with closing(six, four):
-        async with connector(dns, dns) as both:
+        async with connector(both_ways, both_ways) as both:
 
             async def winner(family: int, **lists: list[str]) -> tuple[str, int]:
                 _, writer = await open_connection(
