@@ -114,8 +114,7 @@ async def create_connection(
 
     The other options are those of `asyncio.loop.create_connection`: ``ssl``, ``server_hostname``,
     ``ssl_handshake_timeout`` and ``ssl_shutdown_timeout`` (seconds). ``family`` is a requirement beside
-    those of ``policy``: `socket.AF_INET` is ``family:ipv4``, `socket.AF_INET6` is ``family:ipv6``, and as
-    in a policy it holds for the questions to resolvers too.
+    those of ``policy``: `socket.AF_INET` is ``family:ipv4``, `socket.AF_INET6` is ``family:ipv6``.
     ``happy_eyeballs_delay``, ``interleave`` and ``all_errors`` are taken and have no effect: a race is
     always staggered, by the connector's `Pacing`, and an error always tells of every attempt.
 
