@@ -262,32 +262,52 @@ class TestTrouble:
         assert failure.startswith("malformed reply from 127.0.0.1: ")
 
 
+class Kept:
+    """Takes what is released, and how many replies may still come on it."""
+
+    def __init__(self) -> None:
+        self.sockets: list[tuple[socket.socket, int]] = []
+
+    def __call__(self, sock: socket.socket, replies: int = 1) -> None:
+        self.sockets.append((sock, replies))
+
+
 class TestRelease:
     """A socket on which a reply may still come is not closed: the kernel would answer it on any link."""
 
-    async def released(self, *delays: float) -> tuple[list[socket.socket], ScriptedDns]:
+    async def released(self, *delays: float) -> tuple[Kept, ScriptedDns]:
         """What a lookup hands over, whose n-th sending (at 0 s, 0.3 s, ...) is answered after so long."""
-        kept: list[socket.socket] = []
+        keep = Kept()
         left = iter(delays)
         with serving(lambda asked: [(next(left), asked.reply("A 192.0.2.1"))]) as [server]:
-            answer = await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
+            answer = await PvdResolver().lookup(pvd_of(server), NAME, "A", release=keep)
             assert answer.addresses == ("192.0.2.1",)
-            for sock in kept:
+            for sock, _ in keep.sockets:
                 with anyio.fail_after(5):
                     await anyio.wait_readable(sock)
-        return kept, server
+        return keep, server
 
     async def test_the_second_reply_to_a_question_that_was_sent_twice_is_awaited(self) -> None:
-        [sock], server = await self.released(0.5, 0.6)
+        keep, server = await self.released(0.5, 0.6)
+        [(sock, replies)] = keep.sockets
         with sock:
-            assert len(server.asked) == 2
+            assert (len(server.asked), replies) == (2, 1)
             assert sock.recv(512)[:2] == server.asked[1].message[:2]
 
+    async def test_a_question_that_was_sent_twice_and_given_up_is_owed_both_replies(self) -> None:
+        keep = Kept()
+        with serving(silent) as [server]:
+            with anyio.move_on_after(0.6):
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=keep)
+        [(sock, replies)] = keep.sockets
+        sock.close()
+        assert (len(server.asked), replies) == (2, 2)
+
     async def test_nothing_is_owed_after_the_only_reply(self) -> None:
-        assert (await self.released(0.0))[0] == []
+        assert (await self.released(0.0))[0].sockets == []
 
     async def test_nothing_is_owed_after_both_replies(self) -> None:
-        kept: list[socket.socket] = []
+        keep = Kept()
 
         def script(asked: Asked) -> list[tuple[float, bytes]]:
             return [(0.3, asked.reply("A 192.0.2.1"))] * 2 if len(server.asked) == 2 else []
@@ -299,15 +319,16 @@ class TestRelease:
         with serving(script) as [server]:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(be_busy_until_both_are_there)
-                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
-        assert kept == []
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=keep)
+        assert keep.sockets == []
 
     async def test_a_lookup_that_is_cancelled_owes_its_reply(self) -> None:
-        kept: list[socket.socket] = []
+        keep = Kept()
         with serving(answering("A 192.0.2.1", delay=0.3)) as [server]:
             with anyio.move_on_after(0.1):
-                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=kept.append)
-            [sock] = kept
+                await PvdResolver().lookup(pvd_of(server), NAME, "A", release=keep)
+            [(sock, replies)] = keep.sockets
+            assert replies == 1
             with sock, anyio.fail_after(5):
                 await anyio.wait_readable(sock)
 

@@ -144,7 +144,10 @@ async def test_a_race_without_time_asks_nobody() -> None:
 async def test_a_question_that_is_cancelled_at_once_holds_nothing() -> None:
     """Its task may not have begun; who asks the same later is not kept waiting."""
     dns, resolver = Dns({}), PvdResolver()
-    released: list[socket.socket] = []
+    released: list[tuple[socket.socket, int]] = []
+
+    def keep(sock: socket.socket, replies: int = 1) -> None:
+        released.append((sock, replies))
 
     async def one(scope: anyio.CancelScope) -> None:
         with scope:
@@ -154,11 +157,12 @@ async def test_a_question_that_is_cancelled_at_once_holds_nothing() -> None:
         here = pvd("a", dns)
         scope = anyio.CancelScope()
         async with anyio.create_task_group() as tasks:
-            pending = resolver.begin(here, HOST, "A", release=released.append)
+            pending = resolver.begin(here, HOST, "A", release=keep)
             tasks.start_soon(one, scope)
             scope.cancel()
-        [left] = released
+        [(left, replies)] = released
         left.close()
+        assert replies == 1
         dns.answers[HOST, "A"] = ["127.0.0.2"]
         with anyio.fail_after(5):
             assert (await resolver.lookup(here, HOST, "A")).addresses == ("127.0.0.2",)

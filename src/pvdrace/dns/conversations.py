@@ -10,7 +10,7 @@ import os
 import select
 import socket
 from errno import EINPROGRESS, EPIPE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from ..model import ProvisioningDomain
     from .exchange import Action, Exchange
     from .messages import Answer, DnsFailure, Query
+
+
+class Release(Protocol):
+    """Takes a socket that is done with, and how many ``replies`` may still come on it."""
+
+    def __call__(self, sock: socket.socket, replies: int = 1) -> None:
+        """Close it, at once or when they have come."""
 
 
 class Conversation:
@@ -59,7 +66,7 @@ class Performer:
         pvd: ProvisioningDomain,
         exchange: Exchange,
         clock: Callable[[], float],
-        release: Callable[[socket.socket], None],
+        release: Release,
     ) -> None:
         self.release = release
         self.pvd = pvd
@@ -163,7 +170,7 @@ class Performer:
                 if conversation.outstanding == 0:
                     conversation.sock.close()
                 else:
-                    self.release(conversation.sock)
+                    self.release(conversation.sock, conversation.outstanding)
                 return
 
     def watch(self) -> None:

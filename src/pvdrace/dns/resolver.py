@@ -5,13 +5,13 @@ The hosts file is not consulted: a name means what the PvD says. (``localhost`` 
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import current_token
 
+from ..net.lingering import close_now
 from .cache import AnswerCache
 from .conversations import Performer
 from .exchange import Exchange, search_names
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
     from ..model import ProvisioningDomain
+    from .conversations import Release
 
 __all__ = ["Answer", "DnsFailure", "Pending", "PvdResolver"]
 
@@ -65,7 +66,7 @@ class PvdResolver:
         type: str,
         *,
         families: tuple[int, ...] = (6, 4),
-        release: Callable[[socket.socket], None] = socket.socket.close,
+        release: Release = close_now,
     ) -> Answer:
         """`begin`, and wait for the answer. Cancelling it closes all that it holds.
 
@@ -81,7 +82,7 @@ class PvdResolver:
         type: str,
         *,
         families: tuple[int, ...] = (6, 4),
-        release: Callable[[socket.socket], None] = socket.socket.close,
+        release: Release = close_now,
     ) -> Pending:
         """Ask the resolvers of ``pvd``, on sockets pinned to it, for the addresses of ``name``.
 
@@ -89,8 +90,8 @@ class PvdResolver:
         one after the other leave in that order (RFC 8305 s3: AAAA, then A). The same lookup is not made twice
         at a time: who comes second waits for the first. ``families`` are those (6, 4) in which questions may
         go out; what the cache knows is given however it came. ``release`` closes the sockets on which a reply
-        may still come, at once or after it has (see `pvdrace.net.lingering`): a question that was sent twice
-        is answered twice.
+        may still come, at once or after it has (see `pvdrace.net.lingering`); it is told how many may, for a
+        question that was sent twice is answered twice.
 
         Await `Pending.answer`, or call `Pending.close`. Raises ValueError for another type, and OSError where
         the process has no descriptor left.
@@ -131,7 +132,7 @@ class Pending:
         name: str,
         type: str,
         families: tuple[int, ...],
-        release: Callable[[socket.socket], None],
+        release: Release,
     ) -> None:
         self._resolver = resolver
         self._pvd = pvd

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from ..dns.conversations import Release
     from ..dns.messages import Answer
     from ..model import Candidate, ProvisioningDomain
     from ..race.actions import Action
@@ -61,7 +62,7 @@ class Lookups(Protocol):
         type: str,
         *,
         families: tuple[int, ...],
-        release: Callable[[socket.socket], None],
+        release: Release,
     ) -> Pending:
         """Ask inside the PvD, at once, in these families; what is done with goes to ``release``."""
 
@@ -108,7 +109,7 @@ async def drive(
     changes: Changes | None = None,
     stage: Stage[T] | None = None,
     discard: Callable[[T], Awaitable[None]] | None = None,
-    release: Callable[[socket.socket], None] = close_now,
+    release: Release = close_now,
     clock: Callable[[], float] = anyio.current_time,
 ) -> Driven[T]:
     """Run a race to its end on real sockets. ``race.outcome`` says how it ended.
@@ -144,7 +145,7 @@ class _Driver(Generic[T]):
         lookups: Lookups,
         changes: Changes | None,
         stage: Stage[T] | None,
-        release: Callable[[socket.socket], None],
+        release: Release,
         clock: Callable[[], float],
     ) -> None:
         self.race = race
