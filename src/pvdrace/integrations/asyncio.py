@@ -16,6 +16,8 @@ import socket
 import ssl as ssl_module
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
+import anyio
+
 from ..default import default_connector
 from ..policy import Policy
 
@@ -195,12 +197,31 @@ class _Race:
     async def _adopt(
         self, sock: socket.socket, protocol_factory: Callable[[], P]
     ) -> tuple[asyncio.Transport, P]:
+        loop = asyncio.get_running_loop()
+        made = loop.create_task(loop.create_connection(protocol_factory, sock=sock, **self.tls))
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.create_connection(protocol_factory, sock=sock, **self.tls)
+            return await asyncio.shield(made)
         except BaseException:
-            sock.close()
+            with anyio.CancelScope(shield=True):
+                await _undo(made)
+                sock.close()
             raise
+
+
+async def _undo(made: asyncio.Task[Any]) -> None:
+    """End a connection that is being made, however far it is.
+
+    asyncio forgets a TLS transport that is closed before its protocol has heard of the connection, a turn of
+    the loop or two after it was asked for; and a descriptor that is closed under a transport is soon
+    another's.
+    """
+    for _ in range(5):
+        await asyncio.sleep(0)
+    made.cancel()
+    await asyncio.wait([made])
+    if not made.cancelled() and made.exception() is None:
+        made.result()[0].abort()
+    await asyncio.sleep(0)  # the transport closes its socket in the next turn
 
 
 class _Streams(asyncio.StreamReaderProtocol):
