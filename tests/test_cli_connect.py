@@ -18,8 +18,9 @@ from pvdrace.calls import failure
 from pvdrace.cli.app import app
 from pvdrace.errors import PvdRaceError
 from pvdrace.model import Reachability
-from pvdrace.policy import Policy, Selector
+from pvdrace.policy import Policy
 from pvdrace.race.report import RaceReport
+from pvdrace.selectors import Selector
 from pvdrace.testing.scenario import Scenario, impostor, nodata, ok, pvd, refused, scenario, servfail
 
 if TYPE_CHECKING:

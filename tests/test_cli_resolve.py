@@ -14,7 +14,8 @@ from cli_program import in_the_lab
 from pvdrace.cli.app import app
 from pvdrace.dns.resolver import Answer, DnsFailure
 from pvdrace.model import LocalAddress, ProvisioningDomain, PvdSet
-from pvdrace.policy import Match, Policy, Rule
+from pvdrace.policy import Policy
+from pvdrace.rules import Match, Rule
 
 if TYPE_CHECKING:
     from typing import Self

@@ -19,9 +19,9 @@ from pvdrace.config import ADDRESS_TABLES, PvdConfig, parse
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import SCENARIOS, build
 from pvdrace.model import COST_FLAGS
-from pvdrace.policy import KINDS, Selector
 from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import rank
+from pvdrace.selectors import KINDS, Selector
 from pvdrace.testing.scenario import blackhole, build_pvds, ok, pvd, refused, scenario
 
 ROOT = Path(__file__).parents[1]

@@ -348,7 +348,7 @@ async def test_family_comes_beside_the_callers_policy(both_ways: tuple[Dns, Dns]
     with closing(six, four):
         async with connector(both_ways, both_ways) as both:
 
-            async def winner(family: int, **lists: list[str]) -> tuple[str, int]:
+            async def winner(family: int, **lists: Any) -> tuple[str, int]:
                 _, writer = await open_connection(
                     HOST, six.port, connector=both, family=family, policy=pvdrace.Policy(**lists)
                 )

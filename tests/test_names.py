@@ -17,8 +17,8 @@ from pvdrace.config_values import as_domain
 from pvdrace.dns.exchange import search_names
 from pvdrace.model import Endpoint, ProvisioningDomain, PvdSet, is_loopback
 from pvdrace.names import fold, pattern_to_ascii, to_ascii
-from pvdrace.policy import Match
 from pvdrace.ranking import rank
+from pvdrace.rules import Match
 from pvdrace.zones import match
 
 SPELLINGS = [

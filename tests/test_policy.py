@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from pvdrace.model import Cost, CostClass, Endpoint, LocalAddress, ProvisioningDomain, Reachability
-from pvdrace.policy import KINDS, Match, Policy, Preference, Rule, Selector, first_match
+from pvdrace.policy import Policy, Preference
+from pvdrace.rules import Match, Rule, first_match
+from pvdrace.selectors import KINDS, Selector
 
 V6, V4 = LocalAddress("2001:db8::2", 64), LocalAddress("10.1.2.3", 24)
 WIFI = ProvisioningDomain(

@@ -25,8 +25,9 @@ from pvdrace.model import (
     Reachability,
     Route,
 )
-from pvdrace.policy import Policy, Selector
+from pvdrace.policy import Policy
 from pvdrace.ranking import LOOPBACK_PVD, rank
+from pvdrace.selectors import Selector
 
 V6, V4 = LocalAddress("2001:db8::2", 64), LocalAddress("192.168.1.2", 24)
 UNMETERED, FIXED, VARIABLE = Cost(CostClass.UNMETERED), Cost(CostClass.FIXED), Cost(CostClass.VARIABLE)

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from .model import ProvisioningDomain as ProvisioningDomain
     from .model import PvdSet as PvdSet
     from .model import Reachability as Reachability
-    from .policy import Match as Match
     from .policy import Policy as Policy
     from .policy import Preference as Preference
-    from .policy import Rule as Rule
     from .race.pacing import Pacing as Pacing
     from .race.report import RaceReport as RaceReport
+    from .rules import Match as Match
+    from .rules import Rule as Rule
 
 _HOMES = {
     "Configuration": "config",
@@ -45,7 +45,7 @@ _HOMES = {
     "Connector": "connector",
     "Cost": "model",
     "CostClass": "model",
-    "Match": "policy",
+    "Match": "rules",
     "NoUsablePvd": "errors",
     "Pacing": "race.pacing",
     "Policy": "policy",
@@ -56,7 +56,7 @@ _HOMES = {
     "RaceReport": "race.report",
     "Reachability": "model",
     "ResolutionFailed": "errors",
-    "Rule": "policy",
+    "Rule": "rules",
     "connect": "default",
     "open_connection": "default",
 }

@@ -14,21 +14,30 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .config_values import (
+    ROUTE_PREFERENCES,
     as_address,
+    as_bool,
+    as_captive_api,
     as_domain,
     as_interface,
     as_metric,
+    as_pin,
     as_port,
     as_pref64,
+    as_proxy,
+    as_rate,
     as_resolver,
+    as_seconds,
     as_selector,
+    as_share,
     as_word,
     kind_of,
     one_of,
 )
 from .errors import ConfigurationError
 from .model import COST_FLAGS, CostClass
-from .policy import Match, Policy, Rule, first_match
+from .policy import Policy
+from .rules import Match, Rule, first_match
 from .toml_lines import LineIndex, Path
 
 if TYPE_CHECKING:
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
 
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
+#: What may be done with the DNS servers that a network gives.
+DNS_USES = ("use", "ignore")
 #: The RFC 6724 policy tables that can be named in ``address_table``.
 ADDRESS_TABLES = ("rfc6724", "rfc6724-ipv4-first", "rfc6724-update", "glibc")
 
@@ -61,6 +72,19 @@ class PvdConfig:
     pref64: tuple[str, ...] | None = None
     address_table: str | None = None
     metric: int | None = None
+    id: str | None = None
+    trusted: bool | None = None
+    dns: str | None = None
+    default_route: bool | None = None
+    captive_api: str | None = None
+    proxy: str | None = None
+    pin: str | None = None
+    rate: float | None = None
+    warmup: float | None = None
+    exclusive: bool | None = None
+    secure: bool | None = None
+    link_quality: float | None = None
+    route_preference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +179,19 @@ class _Parser:
             pref64=read_list("pref64", as_pref64),
             address_table=read("address_table", one_of(ADDRESS_TABLES)),
             metric=read("metric", as_metric),
+            id=read("id", as_word),
+            trusted=read("trusted", as_bool),
+            dns=read("dns", one_of(DNS_USES)),
+            default_route=read("default_route", as_bool),
+            captive_api=read("captive_api", as_captive_api),
+            proxy=read("proxy", as_proxy),
+            pin=read("pin", as_pin),
+            rate=read("rate", as_rate),
+            warmup=read("warmup", as_seconds),
+            exclusive=read("exclusive", as_bool),
+            secure=read("secure", as_bool),
+            link_quality=read("link_quality", as_share),
+            route_preference=read("route_preference", one_of(tuple(ROUTE_PREFERENCES))),
         )
 
     def _rule(self, table: dict[str, Any], path: Path) -> Rule:
@@ -163,7 +200,7 @@ class _Parser:
         if not any(key in table for key in preferences):
             self._fail(path, f"a rule needs one of {', '.join(preferences)}")
         match = self._match(table.get("match", {}), (*path, "match"))
-        selectors = {
+        selectors: dict[str, Any] = {
             key: self._optional(table, path, key, self._list_of(as_selector)) or () for key in preferences
         }
         try:
@@ -173,11 +210,12 @@ class _Parser:
 
     def _match(self, table: object, path: Path) -> Match:
         if not isinstance(table, dict):
-            self._fail(path, f"a table {{ host, port, subnet }} is wanted, not {kind_of(table)}")
-        self._check_keys(table, path, ("host", "port", "subnet"))
+            self._fail(path, f"a table {{ host, port, subnet, label }} is wanted, not {kind_of(table)}")
+        self._check_keys(table, path, ("host", "port", "subnet", "label"))
         host = self._optional(table, path, "host", self._list_of(as_word)) or ()
         port = self._optional(table, path, "port", self._list_of(as_port)) or ()
         subnet = self._optional(table, path, "subnet", self._list_of(as_word)) or ()
+        label = self._optional(table, path, "label", self._list_of(as_word)) or ()
         # One element at a time first, so that an error has the element's own line.
         for n, name in enumerate(host):
             self._attempt((*path, "host", n), partial(Match, host=(name,)))
@@ -185,7 +223,7 @@ class _Parser:
             self._attempt((*path, "port", n), partial(Match, port=(number,)))
         for n, prefix in enumerate(subnet):
             self._attempt((*path, "subnet", n), partial(Match, subnet=(prefix,)))
-        return self._attempt(path, lambda: Match(host=host, port=port, subnet=subnet))
+        return self._attempt(path, lambda: Match(host, port, subnet, label))
 
     def _tables(self, document: dict[str, Any], key: str) -> Iterable[tuple[dict[str, Any], Path]]:
         tables = document.get(key, [])

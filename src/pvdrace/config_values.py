@@ -5,21 +5,27 @@ A ValueError is one line for people, without the place, which the caller knows.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import math
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
 
 from .model import Resolver, parse_literal
 from .names import MAX_LENGTH, to_ascii
-from .policy import Selector
+from .selectors import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 #: The lengths that RFC 6052 s2.2 gives to a NAT64 prefix.
 PREF64_LENGTHS = (32, 40, 48, 56, 64, 96)
+#: RFC 4191 s2.1's preferences of a router or a route.
+ROUTE_PREFERENCES = {"high": 1, "medium": 0, "low": -1}
 #: A route metric of Linux is 32 bits wide.
 MAX_METRIC = 2**32 - 1
+MAX_SECONDS = 3600.0
 
 
 def as_text(value: object) -> str:
@@ -128,6 +134,87 @@ def as_metric(value: object) -> int:
     if not 0 <= value <= MAX_METRIC:
         raise ValueError(f"{value} is not between 0 and {MAX_METRIC}")
     return value
+
+
+def as_bool(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"true or false is wanted, not {kind_of(value)}")
+    return value
+
+
+def as_number(value: object) -> float:
+    """A finite number of at least 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"a number is wanted, not {kind_of(value)}")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{value} is not a finite number of at least 0")
+    return float(value)
+
+
+def as_seconds(value: object) -> float:
+    """A time in seconds, an hour at most."""
+    seconds = as_number(value)
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"{value} s is more than an hour")
+    return seconds
+
+
+def as_rate(value: object) -> float:
+    """A speed in bits a second."""
+    rate = as_number(value)
+    if rate == 0:
+        raise ValueError("a rate is above 0 bits a second")
+    return rate
+
+
+def as_share(value: object) -> float:
+    """From 0.0 to 1.0."""
+    share = as_number(value)
+    if share > 1:
+        raise ValueError(f"{value} is not between 0.0 and 1.0")
+    return share
+
+
+def as_captive_api(value: object) -> str:
+    """The URI of a Captive Portal API: ``https://`` and a name (RFC 8908 s4, RFC 8910 s2)."""
+    text = as_text(value)
+    _url(text, ("https",))
+    return text
+
+
+def as_proxy(value: object) -> str:
+    """The URL of a proxy by IP address: ``http://192.0.2.1:3128`` or ``socks5://[2001:db8::1]:1080``."""
+    text = as_text(value)
+    url = _url(text, ("http", "socks5"))
+    if parse_literal(url.hostname or "") is None:
+        raise ValueError(f"{text!r}: a proxy is given by its IP address")
+    if url.port is None or url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError(f"{text!r} is not SCHEME://ADDRESS:PORT")
+    return text
+
+
+def as_pin(value: object) -> str:
+    """How sockets are kept in a PvD: ``device``, ``source`` or ``mark:NUMBER``."""
+    text = as_text(value)
+    if text in ("device", "source"):
+        return text
+    word, colon, number = text.partition(":")
+    with contextlib.suppress(ValueError):
+        if word == "mark" and colon and 0 < int(number, 0) < 2**32:
+            return f"mark:{int(number, 0)}"
+    raise ValueError(f"{text!r} is not one of device, source, mark:NUMBER (from 1 to {2**32 - 1})")
+
+
+def _url(text: str, schemes: tuple[str, ...]) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a URL: {error}") from None
+    if url.scheme not in schemes or not url.hostname or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is not a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+    return url
 
 
 def as_port(value: object) -> int:

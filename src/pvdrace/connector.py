@@ -23,10 +23,10 @@ from .history import NOBODY, History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
-from .policy import layers
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
+from .rules import layers
 
 if TYPE_CHECKING:
     import socket

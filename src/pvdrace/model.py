@@ -56,6 +56,22 @@ class Reachability(enum.StrEnum):
 UNKNOWN_COST = Cost()
 
 
+class Reached(NamedTuple):
+    """What one family of a PvD is known to reach, and how that is known.
+
+    ``family`` is 4 or 6. ``evidence`` is a few words for people. ``at`` is when it was seen: seconds on the
+    monotonic clock of this machine. ``portal`` is the page to show to the user (RFC 8908 s5
+    ``user-portal-url``), where one is known. ``ports`` are those that pass where the state is PARTIAL.
+    """
+
+    family: int
+    state: Reachability
+    evidence: str
+    at: float
+    portal: str | None = None
+    ports: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
     """An address of the host in one PvD, with what RFC 6724 s5 asks of a source address."""
@@ -116,6 +132,16 @@ class ProvisioningDomain:
     ``unusable`` says why the PvD can carry nothing now, and is None for a PvD that can.
     ``pref64`` are its NAT64 prefixes (RFC 6052), ``address_table`` names its RFC 6724 policy table.
     ``notes`` say what was left out of a PvD that works, and why. ``configured_metric`` wins over its routes'.
+
+    ``identity`` recognises the network again, also in another process (a PvD ID, or what no other network
+    has); None: it cannot be told from another one like it. ``reachability`` sums up ``reached``, which has a
+    member for each family that something is known of. The zones of a PvD that is not ``trusted`` count for
+    nothing (RFC 7556 s7.1). ``captive_api`` is the URI of its Captive Portal API (RFC 8910). ``proxy`` is the
+    URL of the proxy that its connections go through. ``pin`` is how its sockets are kept in it: ``device``,
+    ``source`` or ``mark:NUMBER``. ``rate`` is its speed in bits a second, ``warmup`` the seconds that it
+    takes to be brought up, ``exclusive`` that it serves one priority at a time. ``secure``: whether the link
+    itself is encrypted, None where that is not known; ``link_quality``: 0.0 to 1.0, as the link layer has it.
+    ``route_preference``: RFC 4191 s2.1's, 1 high, 0 medium, -1 low.
     """
 
     name: str
@@ -137,6 +163,18 @@ class ProvisioningDomain:
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     configured_metric: int | None = None
+    identity: str | None = None
+    reached: tuple[Reached, ...] = ()
+    trusted: bool = True
+    captive_api: str | None = None
+    proxy: str | None = None
+    pin: str = "device"
+    rate: float | None = None
+    warmup: float = 0.0
+    exclusive: bool = False
+    secure: bool | None = None
+    link_quality: float | None = None
+    route_preference: int = 0
 
     @cached_property
     def families(self) -> tuple[int, ...]:

@@ -115,7 +115,8 @@ async def race_and_lose(
 
 def policy(**lists: str) -> pvdrace.Policy:
     """``policy(require="pvd:wA family:ipv4")``."""
-    return pvdrace.Policy(**{name: selectors.split() for name, selectors in lists.items()})
+    words: Any = {name: selectors.split() for name, selectors in lists.items()}
+    return pvdrace.Policy(**words)
 
 
 def records(report: pvdrace.RaceReport) -> list[LookupRecord | AttemptRecord]:

@@ -30,8 +30,8 @@ from lab.racing import (
 )
 from pvdrace.lab import Lab, Link
 from pvdrace.model import is_link_local
-from pvdrace.policy import Match, Rule
 from pvdrace.race import timeline
+from pvdrace.rules import Match, Rule
 
 pytestmark = pytest.mark.lab
 

@@ -91,7 +91,7 @@ def _check_finite(context: click.Context, parameter: click.Parameter, value: flo
 def _check_selectors(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
-    from ..policy import Selector
+    from ..selectors import Selector
 
     for value in values:
         try:

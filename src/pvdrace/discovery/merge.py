@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..config_values import ROUTE_PREFERENCES
 from ..model import Cost, CostClass, ProvisioningDomain, PvdSet
 from ..zones import Verdict, match
 from .implicit import SOURCE, interface_pvd
@@ -73,6 +74,17 @@ def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> Provis
         pref64=config.pref64 or (),
         address_table=config.address_table or pvd.address_table,
         configured_metric=config.metric,
+        identity=config.id or pvd.identity,
+        trusted=config.trusted is not False,
+        captive_api=config.captive_api,
+        proxy=config.proxy,
+        pin=config.pin or pvd.pin,
+        rate=config.rate,
+        warmup=config.warmup or 0.0,
+        exclusive=bool(config.exclusive),
+        secure=config.secure,
+        link_quality=config.link_quality,
+        route_preference=ROUTE_PREFERENCES[config.route_preference or "medium"],
         sources=(CONFIGURATION, *pvd.sources),
     )
 
