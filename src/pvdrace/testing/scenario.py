@@ -267,7 +267,7 @@ def scenario(
     pvds = build_pvds(scripts)
     endpoint = Endpoint(host, port)
     layers = [("call", policy)] if policy else []
-    ranking: Ranking = rank(pvds, endpoint, layers, path_delay=pacing.path_delay)
+    ranking: Ranking = rank(pvds, endpoint, layers, pacing=pacing)
     race = Race(endpoint, ranking, pacing, hold=hold, timeout=timeout, rtt=rtt or {})
     changes: list[tuple[float, Event]] = []
     for name, at in (withdraw or {}).items():
