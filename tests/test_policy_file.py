@@ -111,7 +111,6 @@ ERRORS = [
     ("[policy]\npriority = 1.5", 2, "policy.priority", "a whole number"),
     ("[policy]\ncapacity_profile = 1", 2, "policy.capacity_profile", "one of default, scavenger"),
     ("[policy]\nrank_by = 'cost'", 2, "policy.rank_by", "a list is wanted"),
-    ("[policy]\nrank_by = ['cost', 'cost']", 2, "policy.rank_by", "'cost' stands there twice"),
     ("[policy]\nrank_by = ['name',\n'type']", 3, "policy.rank_by[1]", "no ranking rule 'type'"),
     ("[[rule]]\nmatch = { label = [7] }\nprefer = []", 2, "rule[0].match.label[0]", "a string is wanted"),
     ("[[rule]]\nracing = 'first'", 2, "rule[0].racing", "one of staggered"),

@@ -42,21 +42,13 @@ class CapacityProfile(enum.StrEnum):
 
 #: How the branches of a race follow each other (RFC 9623 s4.2).
 RACING = ("staggered", "failover")
-#: The rules that compare PvDs, in the order in which they do, and those that compare only where asked for.
+
+
+#: The rules by which PvDs may be compared, in their usual order; the last four only where they are asked for.
 RANKING_RULES = (
-    "zone",
-    "route",
-    "preference",
-    "reachability",
-    "cost",
-    "validated",
-    "time",
-    "stability",
-    "incumbent",
-    "hints",
-    "name",
+    *("zone", "route", "preference", "reachability", "cost", "validated", "time", "stability", "incumbent"),
+    *("choice", "hints", "name", "security", "rate", "errors", "spread"),
 )
-OPTIONAL_RANKING_RULES = ("security", "rate", "errors", "spread")
 
 
 @dataclass(frozen=True, init=False, slots=True)
@@ -136,7 +128,7 @@ class Policy:
         object.__setattr__(self, "capacity_profile", capacity_profile)
         object.__setattr__(self, "latency_budget", latency_budget)
         object.__setattr__(self, "min_rate", min_rate)
-        object.__setattr__(self, "rank_by", _ranking_rules(rank_by))
+        object.__setattr__(self, "rank_by", _rank_by(rank_by))
         object.__setattr__(self, "racing", racing)
         object.__setattr__(self, "priority", priority)
         object.__setattr__(self, "cross_pvd", bool(cross_pvd))
@@ -210,14 +202,11 @@ def _capacity_profile(word: str) -> CapacityProfile:
         ) from None
 
 
-def _ranking_rules(words: Iterable[str]) -> tuple[str, ...]:
+def _rank_by(words: Iterable[str]) -> tuple[str, ...]:
     rules = tuple(several("rank_by", words))
-    known = (*RANKING_RULES, *OPTIONAL_RANKING_RULES)
-    for n, word in enumerate(rules):
-        if word not in known:
-            raise ValueError(f"rank_by: no ranking rule {word!r}{near(str(word), known)}")
-        if word in rules[:n]:
-            raise ValueError(f"rank_by: {word!r} stands there twice")
+    for word in rules:
+        if word not in RANKING_RULES:
+            raise ValueError(f"rank_by: no ranking rule {word!r}{near(str(word), RANKING_RULES)}")
     return rules
 
 

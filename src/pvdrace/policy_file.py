@@ -115,7 +115,6 @@ def _policy(reader: TomlReader, table: dict[str, Any], path: Path) -> Policy:
             reader.attempt((*path, key), partial(Policy, **{key: table[key]}))
             says[key] = table[key]
     if (rules := reader.values(table, path, "rank_by", _as_ranking_rule)) is not None:
-        reader.attempt((*path, "rank_by"), partial(Policy, rank_by=rules))
         says["rank_by"] = rules
     if (cross := reader.value(table, path, "cross_pvd", as_bool)) is not None:
         says["cross_pvd"] = cross
