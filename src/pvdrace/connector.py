@@ -19,7 +19,8 @@ from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError
-from .history import NOBODY, History
+from .expectation import EXPECT_NOTHING
+from .history import History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from .calls import Readiness
     from .discovery.diff import PvdChange
+    from .expectation import Expectations
     from .model import Candidate, Ranking
     from .policy import Policy
     from .race.pacing import Pacing
@@ -88,7 +90,7 @@ class Connector:
         self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._history = History()
-        self._rankings: dict[tuple[str, int, Policy | None, frozenset[str]], tuple[Ranking, bool]] = {}
+        self._rankings: dict[tuple[str, int, Policy | None], tuple[Expectations, Ranking, bool]] = {}
         self._ranked_snapshot: PvdSet | None = None
 
     @property
@@ -288,23 +290,21 @@ class Connector:
     def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> tuple[Ranking, bool]:
         """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
         history = self._history
-        distrusted = history.distrusted(pvds, endpoint.port, time.monotonic()) if history else NOBODY
+        expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy, distrusted)
+        key = (endpoint.host, endpoint.port, policy)
         found = self._rankings.get(key)
-        if found is None:
+        if found is None or found[0] != expected:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
             policies = layers(
                 endpoint, call=policy, rules=self._configuration.rules, application=self._policy
             )
-            ranking = rank(
-                pvds, endpoint, policies, path_delay=self._pacing.path_delay, distrusted=distrusted
-            )
-            found = self._rankings[key] = ranking, forbids(policies, ranking)
-        return found
+            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected)
+            found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
+        return found[1:]
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:
