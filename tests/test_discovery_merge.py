@@ -354,6 +354,7 @@ others = st.lists(
 
 
 @given(hosts(), configurations, others, st.randoms(use_true_random=False))
+@pytest.mark.row("6.10", "2.6")
 def test_check_10_the_order_of_sources_and_of_bring_up_does_not_show(
     parts: list[Link | Address | KernelRoute],
     configuration: Configuration,
