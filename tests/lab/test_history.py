@@ -9,7 +9,8 @@ import pytest
 
 from lab.racing import PATH_DELAY, SLACK, Fault, opened, policy, pvds_of, reach, sent
 from lab.test_slides import LOUD, SILENT
-from pvdrace import Connector, history
+from pvdrace import Connector
+from pvdrace.history import blackholes
 from pvdrace.lab import Lab
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.report import RaceReport
@@ -72,7 +73,7 @@ async def test_a_healed_default_is_the_first_again_within_the_exploration_interv
     t2: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ "... only one works": after A heals it is retried within the exploration interval."""
-    monkeypatch.setattr(history, "FIRST_DISTRUST", 1.5)
+    monkeypatch.setattr(blackholes, "FIRST_BLOCK", 1.5)
     async with opened(t2) as connector:
         t2["wA"].blackhole()
         assert (await reach(connector, t2))[0] == "wB"
@@ -92,7 +93,7 @@ async def test_a_default_that_stays_dead_costs_another_head_start_ever_more_seld
     t2: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ "... only one works": the second distrust is twice as long as the first."""
-    monkeypatch.setattr(history, "FIRST_DISTRUST", 1.0)
+    monkeypatch.setattr(blackholes, "FIRST_BLOCK", 1.0)
     t2["wA"].blackhole()
     async with opened(t2) as connector:
         assert order((await reach(connector, t2))[1]) == ["wA", "wB"]
