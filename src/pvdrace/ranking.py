@@ -73,8 +73,8 @@ def rank(
     after it. Cost that is *unknown* comes after unmetered and is staggered, not held back, behind it.
 
     ``expected`` is what `pvdrace.history` expects of the PvDs, by name. Those that are *distrusted* lost to
-    one behind them a moment ago: they come behind the others, whatever those cost, unless policy prefers them;
-    none is left out for it.
+    one behind them a moment ago: they come behind the others, whatever those cost, unless policy prefers
+    them; none is left out for it.
     """
     snapshot = (LOOPBACK_PVD,) if is_loopback(endpoint.host) else pvds.pvds
     question = _question(snapshot, endpoint, layers, expected)
@@ -312,6 +312,8 @@ def _placed(running: list[_Runner], question: _Question, path_delay: float) -> l
         families = _carried(pvd, question.literal)
         if families != question.families:
             families = tuple([f for f in families if f in question.families])
+        if blocked := question.expected.get(pvd.name, NOTHING_KNOWN).blocked:
+            families = tuple(sorted(families, key=blocked.__contains__))
         placed.append(Ranked(pvd, head_start, because, families))
     return placed
 
