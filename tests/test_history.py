@@ -589,6 +589,15 @@ def test_what_will_not_be_recognised_again_is_dropped() -> None:
     assert not known.known
 
 
+def test_what_becomes_recognisable_keeps_what_is_known() -> None:
+    known = History()
+    known.learn(A_FAILS, 0)
+    a = replace(PVDS["a"], identity="router 02:00:00:00:00:01")
+    known.moved([PvdChange("changed", a)], 1)
+    assert {one[0]: one[1] for one in known.known} == {"a": "router 02:00:00:00:00:01", "b": 0}
+    assert distrusted(known, 2, pvds=PvdSet((a, PVDS["b"]))) == {"a"}
+
+
 # ---------------------------------------------------------------------- bounds and laws
 
 

@@ -120,7 +120,12 @@ class History:
         changed = self._flaps.moved(changes, now)
         for kind, pvd in changes:
             for other in [one for one in self.known if one[0] == pvd.name and type(one[1]) is int]:
-                if kind == "withdrawn" or other[1] != pvd.attachment:
+                if kind != "withdrawn" and other[1] == pvd.attachment:
+                    if pvd.identity is not None:  # now it can be recognised
+                        known = self.known.pop(other)
+                        self.known.setdefault(instance(pvd), known)
+                        changed = True
+                else:
                     del self.known[other]  # it will not be recognised again
                     changed = True
         if changed:
