@@ -21,11 +21,13 @@ from .calls import (
     tls_name,
 )
 from .changes import RaceChanges
+from .choosing import Chooser
 from .connection import Connection
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .expectation import EXPECT_NOTHING
+from .explanation import explain
 from .files import read_configuration
 from .history import History
 from .model import Endpoint, PvdSet, is_loopback
@@ -34,7 +36,7 @@ from .net.lingering import LeavingSocket, Lingering, close_now
 from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
-from .ranking import rank
+from .ranking import rank, rank_by_choice
 
 if TYPE_CHECKING:
     import os
@@ -47,10 +49,12 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from .calls import Readiness
+    from .choosing import OnAmbiguous
     from .config import Configuration
     from .discovery.diff import PvdChange
     from .expectation import Expectations
-    from .model import Candidate, Ranking
+    from .explanation import Explanation
+    from .model import Candidate, Ranked, Ranking
     from .policy import Policy
     from .race.pacing import Pacing
 
@@ -76,6 +80,9 @@ class Connector:
     races (by default the closest file's that sets any). ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
     `RaceReport.of` works at any moment.
+    ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
+    apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
+    once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -91,6 +98,7 @@ class Connector:
         pacing: Pacing | None = None,
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
+        on_ambiguous: OnAmbiguous | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
@@ -106,8 +114,10 @@ class Connector:
         self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._history = History()
+        self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
         self._rankings: dict[
-            tuple[str, int, Policy | None, str | None], tuple[Expectations, Ranking, bool]
+            tuple[str, int, Policy | None, str | None],
+            tuple[Expectations, Ranking, bool, tuple[Ranked, ...]],
         ] = {}
         self._ranked_snapshot: PvdSet | None = None
 
@@ -269,6 +279,21 @@ class Connector:
         assert driven.product is not None
         return driven.product, report
 
+    async def explain(
+        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+    ) -> Explanation:
+        """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        Raises ValueError if the arguments make no sense.
+        """
+        endpoint = check_endpoint(host, port)
+        check_policy(policy)
+        label = check_label(label) or self._label
+        pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
+        ranking = self._rank(pvds, endpoint, policy, label)[0]
+        layers = self._configuration.layers(endpoint, self._policy, policy, label)
+        return explain(endpoint, ranking, [name for name, _ in layers], self.resolver.servers)
+
     # ------------------------------------------------------------------ the straight line
 
     async def _race(
@@ -295,7 +320,11 @@ class Connector:
         label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet = self._rank(pvds, endpoint, policy, label)
+        ranking, quiet, undecided = self._rank(pvds, endpoint, policy, label)
+        if undecided and self._chooser is not None:
+            await self._chooser.ask(undecided)
+            self._rankings.clear()
+            ranking, quiet, _ = self._rank(pvds, endpoint, policy, label)
         race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
         if self.observe is not None:
             self.observe(race)
@@ -324,8 +353,11 @@ class Connector:
 
     def _rank(
         self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool]:
-        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
+    ) -> tuple[Ranking, bool, tuple[Ranked, ...]]:
+        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure.
+
+        The last value are the PvDs to ask the application about.
+        """
         history = self._history
         expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
@@ -337,8 +369,11 @@ class Connector:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
             policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
-            found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
+            choices = self._chooser.choices if self._chooser is not None else None
+            ranking, between = rank_by_choice(
+                pvds, endpoint, policies, choices, pacing=self._pacing, expected=expected, label=label
+            )
+            found = self._rankings[key] = expected, ranking, forbids(policies, ranking), between
         return found[1:]
 
     def _tell(self, report: RaceReport) -> None:

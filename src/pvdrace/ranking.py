@@ -32,6 +32,7 @@ from .rank_rules import ADVICE, soundness
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .ambiguity import Choices
     from .expectation import Expectation, Expectations
     from .policy import Policy
     from .race.pacing import Pacing
@@ -109,6 +110,31 @@ def ambiguous(
     ranking = rank(pvds, endpoint, layers, pacing=pacing, expected=expected, label=label)
     leading = [entry for entry in ranking.ranked[:count] if entry.head_start is not None]
     return tuple(leading) if len(leading) > 1 else ()
+
+
+def rank_by_choice(
+    pvds: PvdSet,
+    endpoint: Endpoint,
+    layers: Sequence[tuple[str, Policy]],
+    choices: Choices | None,
+    *,
+    pacing: Pacing = DEFAULT_PACING,
+    expected: Expectations = EXPECT_NOTHING,
+    label: str | None = None,
+) -> tuple[Ranking, tuple[Ranked, ...]]:
+    """`rank` by what was chosen where it is `ambiguous`; and the PvDs that there is still to choose between.
+
+    Without ``choices`` nobody chooses.
+    """
+    between: tuple[Ranked, ...] = ()
+    chosen = None
+    if choices is not None:
+        between = ambiguous(pvds, endpoint, layers, pacing=pacing, expected=expected, label=label)
+        chosen = choices.of(between)
+        if choices.made(between):
+            between = ()
+    ranking = rank(pvds, endpoint, layers, pacing=pacing, expected=expected, label=label, chosen=chosen)
+    return ranking, between
 
 
 class _Standing(NamedTuple):
