@@ -19,6 +19,7 @@ DOERS = frozenset(
     {
         "__main__.py",
         "changes.py",
+        "choosing.py",
         "connection.py",
         "connector.py",
         "default.py",

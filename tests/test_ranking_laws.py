@@ -169,6 +169,16 @@ def test_the_order_in_which_pvds_came_never_changes_the_result(world: World, ran
     )
 
 
+@given(worlds, expecteds)
+@laws
+def test_what_is_kept_with_a_snapshot_changes_nothing(world: World, other: Expectations) -> None:
+    """What does not depend on experience is worked out once: the same, whatever was expected before."""
+    found = PvdSet(tuple(world.pvds))
+    for expected in (other, world.expected, {}, world.expected, other):
+        warm = rank(found, world.endpoint, world.policies, expected=expected)
+        assert warm == rank(PvdSet(found.pvds), world.endpoint, world.policies, expected=expected)
+
+
 @given(worlds)
 @laws
 def test_everybody_is_ranked_or_left_out_with_a_reason_and_runs_in_a_family(world: World) -> None:
