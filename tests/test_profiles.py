@@ -356,7 +356,7 @@ def test_windows_waits_a_second_and_the_default_a_quarter() -> None:
     """The escalation of Windows, and the path delay: when the second network is asked."""
     windows = profile("windows").pacing
     assert windows is not None
-    for pacing, begins in ((windows, 950), (Pacing(), 200)):
+    for pacing, begins in ((windows, 1000), (Pacing(), 200)):
         race = scenario(eth=pvd(v4=blackhole), wifi=pvd(v4=ok(30)), pacing=pacing)
         assert f"{begins} ms  wifi ? AAAA A" in race.timeline()
 
