@@ -268,7 +268,8 @@ def test_windows_mobiles_attributes_in_their_order() -> None:
     assert order(chosen("windows-mobile", (a, b), expected={"a": Expectation(errors=0.3)})) == "b a"
     known = {"a": Expectation(ready=0.3), "b": Expectation(ready=0.02)}
     assert order(chosen("windows-mobile", (a, b), expected=known)) == "b a"
-    assert order(chosen("windows-mobile", (a, b), expected={"b": Expectation(incumbent=True)})) == "b a"
+    served = {"a": Expectation(ready=0.1), "b": Expectation(ready=0.1, incumbent=True)}
+    assert order(chosen("windows-mobile", (a, b), expected=served)) == "b a"  # bundling
 
 
 def test_arena_availability_then_cost_then_stability() -> None:
@@ -284,13 +285,9 @@ def test_htc_the_last_that_worked_is_the_first() -> None:
     """And the stronger one only where none worked."""
     a, b = one("a", "wifi", link_quality=0.9), one("b", "wifi", link_quality=0.2)
     assert order(chosen("htc-wlan", (a, b))) == "a b"
-    assert order(chosen("htc-wlan", (a, b), expected={"b": Expectation(incumbent=True)})) == "b a"
-    by_default = rank(
-        PvdSet((a, one("b", "wifi", metric=5))),
-        HOST,
-        expected={"b": Expectation(ready=0.1, incumbent=True), "a": Expectation(ready=0.01)},
-    )
-    assert order(by_default) == "a b"  # clearly faster: recency is no preference
+    served = {"a": Expectation(ready=0.01), "b": Expectation(ready=0.1, incumbent=True)}
+    assert order(chosen("htc-wlan", (a, b), expected=served)) == "b a"
+    assert order(rank(PvdSet((a, b)), HOST, expected=served)) == "a b"  # clearly faster, which counts here
 
 
 def test_windows_spreads_equals_by_destination_and_keeps_to_it() -> None:

@@ -550,12 +550,21 @@ async def test_there_is_no_primary_interface(t2: Lab, networks: Root) -> None:
 
 @pytest.mark.row("5.1")
 async def test_one_success_elsewhere_is_no_preference(t2: Lab) -> None:
-    """HTC: the preferred list is "last successfully attached first". Here not: A (better) is still first."""
-    async with opened(t2) as connector:
-        t2["wA"].link_down()
-        assert (await reach(connector, t2, port=WHO))[0] == "wB"
-        t2["wA"].link_up()
-        assert (await reach(connector, t2, port=WHO))[0] == "wA"
+    """HTC: the preferred list is "last successfully attached first". Here not: A (better) is still first.
+
+    The profile has the habit, for comparison: there the success on B makes it the first.
+    """
+    for name, after in ((None, "wA"), ("htc-wlan", "wB")):
+        config = replace(told(t2, wA={"type": "wifi"}, wB={"type": "wifi"}), profile=name)
+        async with opened(t2, config) as connector:
+            assert (await reach(connector, t2, port=WHO))[0] == "wA"
+            assert (await reach(connector, t2, port=WHO, policy=policy(require="pvd:wB")))[0] == "wB"
+            assert (await reach(connector, t2, port=WHO))[0] == after, name
+            if name is None:
+                t2["wA"].link_down()
+                assert (await reach(connector, t2, port=WHO))[0] == "wB"
+                t2["wA"].link_up()
+                assert (await reach(connector, t2, port=WHO))[0] == "wA"
 
 
 @pytest.mark.row("5.2")
