@@ -10,8 +10,22 @@ import pytest
 
 import pvdrace
 from lab.conftest import PRIVATE
-from lab.racing import ATTEMPT_DELAY, PATIENT, opened, ordinary, policy, race, race_and_lose, reach, sent
-from pvdrace.lab import Lab
+from lab.racing import (
+    ATTEMPT_DELAY,
+    PATIENT,
+    SLACK,
+    described,
+    opened,
+    ordinary,
+    policy,
+    race,
+    race_and_lose,
+    reach,
+    sent,
+)
+from pvdrace.dns.exchange import STAGGER
+from pvdrace.lab import Lab, Link
+from pvdrace.model import Resolver
 from pvdrace.race.race import Lost
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
@@ -187,3 +201,42 @@ async def test_a_required_link_that_is_lost_is_an_error_and_no_fallback(t2: Lab)
     assert error.report.started + error.report.elapsed - before < 1.0
     assert "wA" in str(error)
     assert sent(t2["wB"]) == []
+
+
+# ---------------------------------------------------------------------- AMSS: primary and secondary server
+
+SILENT_SERVER = "203.0.113.66"
+ROUND_TRIPS = 0.1  # seconds, more than a name and a connection take on wA
+
+
+@pytest.mark.row("3.42")
+async def test_a_dead_primary_server_costs_a_short_stagger(t2: Lab) -> None:
+    """AMSS DNS, primary server, then the others sequentially with backoff: here after 0.3 s, once.
+
+    The second lookup asks the one that answers first.
+    """
+    resolvers = (Resolver(SILENT_SERVER), Resolver(str(t2["wA"].gateway4)))
+    async with opened(t2, described(t2, wA={"resolvers": resolvers}), pacing=PATIENT) as connector:
+        word, report = await reach(connector, t2, port=17, policy=policy(require="pvd:wA family:ipv4"))
+        assert word == "wA"
+        (lookup,) = report.lookups
+        assert lookup.ended is not None
+        assert STAGGER <= lookup.ended < STAGGER + ROUND_TRIPS + SLACK
+        t2.reset_counters()
+        await reach(connector, t2, PRIVATE, 17, policy=policy(require="pvd:wA family:ipv4"))
+    assert asked(t2["wA"]) == {t2["wA"].gateway4}
+
+
+@pytest.mark.row("3.42")
+async def test_a_secondary_server_is_not_asked_while_the_primary_answers(t2: Lab) -> None:
+    """AMSS DNS: primary alive: the secondary gets 0 queries."""
+    resolvers = (Resolver(str(t2["wA"].gateway4)), Resolver(SILENT_SERVER))
+    async with opened(t2, described(t2, wA={"resolvers": resolvers})) as connector:
+        for host in (t2.name, PRIVATE, "several.example.test"):
+            assert (await reach(connector, t2, host, 17))[0] == "wA"
+    assert asked(t2["wA"]) == {t2["wA"].gateway4}
+
+
+def asked(link: Link) -> set[str | None]:
+    """The name servers that were asked through a link."""
+    return {packet.address for packet in sent(link) if packet.kind == "dns"}
