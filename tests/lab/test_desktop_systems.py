@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+import pvdrace
 from lab.conftest import PRIVATE
 from lab.racing import described, opened, ordinary, policy, pvds_of, reach, sent
 from pvdrace.lab import Lab
@@ -85,3 +86,30 @@ async def test_a_host_wide_list_of_name_servers_overrides_nobodys_own(t2: Lab) -
     ordinary(t2, PRIVATE, 17, limit=2.5, dns_timeout=1)
     asked = {packet.dns_name for packet in sent(t2["wB"])}
     assert PRIVATE in asked, "control: the ordinary stack goes through the host-wide list"
+
+
+# ---------------------------------------------------------------------- load sharing
+
+
+@pytest.mark.row("4.3")
+async def test_load_is_shared_by_destination(t2: Lab) -> None:
+    """Windows tie, Vista+: host-to-router load sharing (RFC 4311), optional, and sticky.
+
+    Of 200 destinations each PvD gets 40 to 60 %; the same destination always has the same PvD.
+    """
+    # Two of them are behind one provider each.
+    hosts = [f"198.51.100.{n}" for n in range(1, 203) if n not in (101, 102)]
+    words: dict[str, list[str]] = {}
+
+    async def some(connector: pvdrace.Connector, own: list[str]) -> None:
+        for host in own:
+            words[host] = [(await reach(connector, t2, host, 17))[0] for _ in range(2)]
+
+    spread = pvdrace.Policy(rank_by=["spread"])
+    async with opened(t2, policy=spread) as connector, anyio.create_task_group() as tasks:
+        for n in range(20):
+            tasks.start_soon(some, connector, hosts[n::20])
+    assert len(words) == 200
+    assert all(first == second for first, second in words.values())
+    share = sum(first == "wA" for first, _ in words.values()) / 200
+    assert 0.4 <= share <= 0.6

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from lab.racing import PATH_DELAY, SLACK, opened, ordinary, reach, sent
+import pvdrace
+from lab.conftest import PRIVATE
+from lab.racing import PATH_DELAY, SLACK, described, opened, ordinary, reach, sent
 from pvdrace.lab import Lab, Link
 from pvdrace.race.pacing import Pacing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
 
+# Metered links are for those who wait no longer than this, in seconds, for the free ones.
+IN_A_HURRY = pvdrace.Policy(latency_budget=0.3)
 LEAD = Pacing().resolution_lead
 
 
@@ -46,6 +50,24 @@ async def test_a_network_of_two_ports_is_used_for_those_and_only_for_those(t2f: 
         async with await connector.open_connection(t2f.name, 80, timeout=5) as connection:
             await connection.send(b"who\n")
             assert await connection.receive() == b"wA\n"
+
+
+@pytest.mark.row("1.5", "6.7")
+async def test_what_is_learnt_of_a_port_holds_for_other_hosts(t2f: Lab) -> None:
+    """ "Maastricht hotel": it is the port that does not work there, not the host. Of 22 only.
+
+    The hotel is free, the other one is not, and still 22 does not wait for what does not work there.
+    """
+    free, dear = {"cost": pvdrace.CostClass.UNMETERED}, {"cost": pvdrace.CostClass.VARIABLE}
+    async with opened(t2f, described(t2f, wA=free, wB=dear), policy=IN_A_HURRY) as connector:
+        for host in (t2f.name, PRIVATE, "several.example.test"):
+            word, _ = await reach(connector, t2f, host, 22)
+            assert word == "SSH-2.0-lab_wB"
+        t2f.reset_counters()
+        word, report = await reach(connector, t2f, "v4only.example.test", 22)
+        assert (word, report.attempts[0].pvd) == ("SSH-2.0-lab_wB", "wB")
+        word, report = await reach(connector, t2f, PRIVATE)
+        assert word == "wA"
 
 
 @pytest.mark.row("1.5", "6.7")

@@ -124,6 +124,30 @@ async def test_guidance_that_is_right_is_followed_without_a_race(
     assert sent(t2v_split["wA" if right == "vpn" else "vpn"]) == []
 
 
+ZONE_CLAIMS = {"the same": (ZONE, "."), "a more specific": (PRIVATE, ".")}
+
+
+@pytest.mark.row("1.10")
+@pytest.mark.parametrize("claim", ZONE_CLAIMS)
+async def test_a_zone_that_an_untrusted_domain_claims_is_not_its(t2: Lab, claim: str) -> None:
+    """ "guidance wrong": names of corp.example never go to A, which claims them and is not trusted.
+
+    RFC 7556 s7.1, RFC 6731 s4. All else still goes there: A has the better metric, and it works.
+    """
+    claims = {"zones": ZONE_CLAIMS[claim], "route_preference": "high"}
+    owner = {"zones": (ZONE, ".")}
+    async with opened(t2, described(t2, wA={**claims, "trusted": False}, wB=owner)) as connector:
+        assert (await reach(connector, t2))[0] == "wA"
+        t2.reset_counters()
+        word, report = await reach(connector, t2, PRIVATE, 17)
+        assert (word, pvds_of(report)) == ("wB", {"wB"})
+        assert not [packet for packet in sent(t2["wA"]) if packet.dns_name or packet.port == 17]
+    t2.reset_counters()
+    async with opened(t2, described(t2, wA=claims, wB=owner)) as connector:
+        assert (await reach(connector, t2, PRIVATE, 17))[0] == "wA"
+        assert sent(t2["wA"]) != [], "control: a trusted one is believed"
+
+
 @pytest.mark.row("1.10")
 async def test_evidence_outweighs_what_a_network_says_of_itself(t2x: Lab) -> None:
     """ "guidance wrong": A calls itself the preferred router, and leads nowhere: B, and B first from then."""
