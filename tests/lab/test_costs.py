@@ -79,6 +79,19 @@ async def test_a_link_of_three_seconds_is_not_adequate(t2d: Lab) -> None:
     assert report.elapsed < 0.4 + SLACK
 
 
+@pytest.mark.row("1.4")
+async def test_who_buys_latency_gets_it(t2d: Lab) -> None:
+    """ "LTE + Wi-Fi", latency may cost: B wins, once it is known to be faster, though A would do."""
+    async with opened(t2d, priced(t2d)) as connector:
+        for name in ("wA", "wB"):
+            await reach(connector, t2d, port=17, policy=policy(require=f"pvd:{name}"))
+        word, _ = await reach(connector, t2d, port=17, policy=pvdrace.Policy(latency_budget=0))
+        assert word == "wB"
+        t2d.reset_counters()
+        assert (await reach(connector, t2d, port=17))[0] == "wA", "who does not, does not"
+    assert sent(t2d["wB"]) == []
+
+
 @pytest.mark.row("1.4", "6.5")
 @pytest.mark.parametrize("how", ["black hole", "DNS dead", "link down"])
 async def test_what_may_not_cost_fails_rather_than_cost(t2d: Lab, how: str) -> None:

@@ -24,6 +24,7 @@ from lab.racing import (
     sent,
 )
 from pvdrace.dns.exchange import STAGGER
+from pvdrace.history import flaps
 from pvdrace.lab import Lab, Link
 from pvdrace.model import Resolver
 from pvdrace.race.race import Lost
@@ -240,3 +241,54 @@ async def test_a_secondary_server_is_not_asked_while_the_primary_answers(t2: Lab
 def asked(link: Link) -> set[str | None]:
     """The name servers that were asked through a link."""
     return {packet.address for packet in sent(link) if packet.kind == "dns"}
+
+
+# ---------------------------------------------------------------------- bundling, flapping
+
+TIED = {name: {"metric": 7} for name in NAMES}
+
+
+@pytest.mark.row("3.16")
+async def test_the_link_that_is_in_use_is_used_again(t2: Lab) -> None:
+    """WM bundling: the second connect prefers the PvD in use, unless another one is clearly better.
+
+    Neither is, by anything that counts: both are as fast, and it is for the name that A is first otherwise.
+    """
+    t2["wB"].set(delay=0.005)
+    async with opened(t2, described(t2, **TIED)) as connector:
+        for name in NAMES:
+            word, _ = await reach(connector, t2, port=17, policy=policy(require=f"pvd:{name}"))
+            assert word == name
+        for host in (t2.name, "several.example.test"):
+            word, report = await reach(connector, t2, host, 17)
+            assert (word, report.ranking.ranked[0].pvd.name) == ("wB", "wB")
+        word, _ = await reach(connector, t2, port=17, policy=policy(prefer="pvd:wA"))
+        assert word == "wA", "what the application wants stands above"
+
+
+@pytest.mark.row("3.43")
+async def test_a_link_that_flaps_is_not_the_first(t2: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leadcore Arena, stability: wA flaps and stops being the first; after a quiet time it is again.
+
+    Both are as fast: who is clearly faster is the first whenever it is there.
+    """
+    monkeypatch.setattr(flaps, "FLAP_WINDOW", 1.5)
+    by_stability = pvdrace.Policy(rank_by=["stability", "hints"])
+    t2["wB"].set(delay=0.005)
+    async with opened(t2) as connector:
+        word, report = await reach(connector, t2)
+        assert (word, report.ranking.ranked[0].pvd.name) == ("wA", "wA")
+        for _ in range(3):
+            for change in (t2["wA"].link_down, t2["wA"].link_up):
+                await anyio.to_thread.run_sync(change)
+                await reach(connector, t2)
+        last = anyio.current_time()
+        for wanted in (None, by_stability):
+            word, report = await reach(connector, t2, policy=wanted)
+            if anyio.current_time() < last + 1.0:
+                assert (word, report.ranking.ranked[0].pvd.name) == ("wB", "wB")
+                assert report.ranking.ranked[0].because[0].rule == "stability"
+        await anyio.sleep(last + 1.7 - anyio.current_time())
+        word, report = await reach(connector, t2, policy=by_stability)
+        assert (word, report.ranking.ranked[0].pvd.name) == ("wA", "wA")
+        assert report.ranking.ranked[0].because[0].rule == "hints"
