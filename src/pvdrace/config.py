@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from .config_tables import ADDRESS_TABLES as ADDRESS_TABLES
+from .config_tables import as_table, read_tables
 from .config_values import (
     ROUTE_PREFERENCES,
     as_address,
@@ -35,6 +37,7 @@ from .config_values import (
     one_of,
 )
 from .errors import ConfigurationError
+from .gai_conf import NAME as GAI_CONF
 from .model import COST_FLAGS, CostClass
 from .policy import Policy
 from .rules import Match, Rule, first_match
@@ -43,14 +46,12 @@ from .toml_lines import LineIndex, Path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .model import Endpoint, Resolver
+    from .model import AddressTable, Endpoint, Resolver
 
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
 #: What may be done with the DNS servers that a network gives.
 DNS_USES = ("use", "ignore")
-#: The RFC 6724 policy tables that can be named in ``address_table``.
-ADDRESS_TABLES = ("rfc6724", "rfc6724-ipv4-first", "rfc6724-update", "glibc")
 
 T = TypeVar("T")
 
@@ -94,6 +95,12 @@ class Configuration:
     discover: tuple[str, ...] = ("netlink",)
     pvds: tuple[PvdConfig, ...] = ()
     rules: tuple[Rule, ...] = ()
+    address_tables: tuple[AddressTable, ...] = ()
+
+    def wants_gai_conf(self) -> bool:
+        """Whether a PvD names the host's ``/etc/gai.conf`` as its table, and that is not here yet."""
+        known = {table.name for table in self.address_tables}
+        return GAI_CONF not in known and any(pvd.address_table == GAI_CONF for pvd in self.pvds)
 
     def layers(
         self, endpoint: Endpoint, application: Policy | None = None, call: Policy | None = None
@@ -140,17 +147,19 @@ class _Parser:
     def __init__(self, filename: str, lines: LineIndex) -> None:
         self._filename = filename
         self._lines = lines
+        self._address_tables: tuple[AddressTable, ...] = ()
 
     def configuration(self, document: dict[str, Any]) -> Configuration:
-        self._check_keys(document, (), ("discover", "pvd", "rule"))
+        self._check_keys(document, (), ("discover", "pvd", "rule", "address_table"))
+        self._address_tables = read_tables(self._tables(document, "address_table"), self._fail)
         pvds = tuple(self._pvd(table, path) for table, path in self._tables(document, "pvd"))
         self._check_unique([pvd.name for pvd in pvds], lambda n: ("pvd", n, "name"))
         rules = tuple(self._rule(table, path) for table, path in self._tables(document, "rule"))
         discover = self._optional(document, (), "discover", self._list_of(one_of(DISCOVERY_SOURCES)))
         if discover is None:
-            return Configuration(pvds=pvds, rules=rules)
+            return Configuration(pvds=pvds, rules=rules, address_tables=self._address_tables)
         self._check_unique(discover, lambda n: ("discover", n))
-        return Configuration(discover, pvds, rules)
+        return Configuration(discover, pvds, rules, self._address_tables)
 
     def _pvd(self, table: dict[str, Any], path: Path) -> PvdConfig:
         self._check_keys(table, path, tuple(PvdConfig.__dataclass_fields__))
@@ -177,7 +186,7 @@ class _Parser:
             cost_flags=None if flags is None else frozenset(flags),
             groups=read_list("groups", as_word),
             pref64=read_list("pref64", as_pref64),
-            address_table=read("address_table", one_of(ADDRESS_TABLES)),
+            address_table=read("address_table", as_table(self._address_tables)),
             metric=read("metric", as_metric),
             id=read("id", as_word),
             trusted=read("trusted", as_bool),

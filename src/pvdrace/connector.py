@@ -6,11 +6,13 @@ import logging
 import os
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from . import gai_conf
 from .calls import check_endpoint, check_policy, check_timeout, failure, forbids, readiness, tls_name
 from .changes import RaceChanges
 from .config import Configuration, parse
@@ -24,6 +26,7 @@ from .history import History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
+from .net.rule_manager import RuleManager
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
+GAI_CONF = "/etc/gai.conf"
 RANKINGS_KEPT = 1024
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
@@ -63,6 +67,8 @@ class Connector:
     ``policy`` is the application's, held by every call. ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
     `RaceReport.of` works at any moment.
+    ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
+    (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration is wrong.
@@ -77,6 +83,7 @@ class Connector:
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
         dns_timeout: float = 5.0,
+        policy_routing: bool = False,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -86,7 +93,7 @@ class Connector:
         self.hooks = tuple(hooks)
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
-        self._monitor = Monitor(self._configuration)
+        self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._history = History()
@@ -315,18 +322,30 @@ class Connector:
 
 
 def read_configuration(config: str | os.PathLike[str] | Configuration | None) -> Configuration:
-    """A configuration from what a caller may give for one; raises `ConfigurationError`."""
+    """A configuration from what a caller may give for one; raises `ConfigurationError`.
+
+    Where a PvD asks for ``gai.conf``, the host's file is read too.
+    """
     if config is None:
         return Configuration()
-    if isinstance(config, Configuration):
+    if not isinstance(config, Configuration):
+        config = parse(_text_of(config), os.fspath(config))
+    if not config.wants_gai_conf():
         return config
+    text = _text_of(GAI_CONF) if os.path.exists(GAI_CONF) else ""  # without a file glibc's own table holds
     try:
-        text = Path(config).read_text("utf-8")
+        return replace(config, address_tables=(*config.address_tables, gai_conf.parse(text)))
+    except ValueError as error:
+        raise ConfigurationError(f"{GAI_CONF}: {error}") from None
+
+
+def _text_of(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{os.fspath(config)}: {error.strerror}") from error
+        raise ConfigurationError(f"{os.fspath(path)}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{os.fspath(config)}: not UTF-8 at byte {error.start}") from error
-    return parse(text, os.fspath(config))
+        raise ConfigurationError(f"{os.fspath(path)}: not UTF-8 at byte {error.start}") from error
 
 
 def tls_context(tls: object) -> ssl.SSLContext | None:

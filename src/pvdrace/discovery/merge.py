@@ -16,9 +16,10 @@ from .implicit import SOURCE, interface_pvd
 from .resolvers import SystemDns, settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from ..config import Configuration, PvdConfig
+    from ..model import AddressTable
     from .state import KernelState, Link
 
 CONFIGURATION = "configuration"
@@ -40,7 +41,8 @@ def merge(
     ``previous`` was made of: where a link has bounced since then, what is on it is attached anew.
     """
     dns = dns or SystemDns()
-    configured = [_configured(pvd, state, dns) for pvd in configuration.pvds]
+    tables = {table.name: table for table in configuration.address_tables}
+    configured = [_configured(pvd, state, dns, tables) for pvd in configuration.pvds]
     found = {pvd.name: _with_neighbours(pvd, configured) for pvd in configured}
     claimed = {pvd.interface for pvd in found.values()}
     if SOURCE in configuration.discover:
@@ -56,7 +58,9 @@ def merge(
     return _numbered(pvds, previous, _bounced(before, state))
 
 
-def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> ProvisioningDomain:
+def _configured(
+    config: PvdConfig, state: KernelState, dns: SystemDns, tables: Mapping[str, AddressTable]
+) -> ProvisioningDomain:
     link = _link_of(config, state)
     if link is None:
         pvd = ProvisioningDomain(config.name, interface=config.interface, unusable=_no_interface(config))
@@ -73,6 +77,7 @@ def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> Provis
         groups=config.groups or (),
         pref64=config.pref64 or (),
         address_table=config.address_table or pvd.address_table,
+        custom_table=tables.get(config.address_table or ""),
         configured_metric=config.metric,
         identity=config.id or pvd.identity,
         trusted=config.trusted is not False,
@@ -106,7 +111,7 @@ def _no_interface(config: PvdConfig) -> str:
 
 
 def _on_link(config: PvdConfig, state: KernelState, dns: SystemDns, link: Link) -> ProvisioningDomain:
-    pvd = interface_pvd(state, link, config.addresses)
+    pvd = interface_pvd(state, link, config.addresses, config.pin or "device")
     if config.addresses is not None:
         here = {address.address for address in pvd.addresses}
         on_link = {a.address for a in state.addresses_by_index.get(link.index, ()) if a.usable}
