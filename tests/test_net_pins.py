@@ -152,8 +152,13 @@ def test_a_link_local_server_is_on_the_link_of_its_zone() -> None:
 
 @pytest.mark.parametrize(
     ("text", "pin"),
-    [("device", Pin(True)), ("source", Pin(False)), ("mark:7", Pin(False, 7)), ("mark:4294967295", Pin(False, 2**32 - 1))],
-)  # fmt: skip
+    [
+        ("device", Pin(True)),
+        ("source", Pin(False)),
+        ("mark:7", Pin(False, 7)),
+        ("mark:4294967295", Pin(False, 2**32 - 1)),
+    ],
+)
 def test_a_pin(text: str, pin: Pin) -> None:
     assert parse_pin(text) == pin
 
