@@ -101,7 +101,7 @@ def _routes(pvd: ProvisioningDomain, table: int) -> list[RouteEntry]:
     found: dict[tuple[str, int], RouteEntry] = {}
     for route in pvd.routes:
         network = ipaddress.ip_network(route.destination)
-        if network.is_multicast or (network.prefixlen and network.is_link_local):
+        if network.is_multicast:
             continue
         if route.source is not None and route.source not in own:
             continue
@@ -111,7 +111,14 @@ def _routes(pvd: ProvisioningDomain, table: int) -> list[RouteEntry]:
             route.family, table, str(network), route.gateway, pvd.ifindex, metric, route.source
         )
         found.setdefault((entry.destination, metric), entry)
+    if all(_on_every_link(destination) for destination, _ in found):
+        return []  # there is nothing that another link would not have too
     return sorted(found.values(), key=lambda entry: entry.gateway is not None)
+
+
+def _on_every_link(destination: str) -> bool:
+    network = ipaddress.ip_network(destination)
+    return network.prefixlen > 0 and network.is_link_local
 
 
 def _rules(pvd: ProvisioningDomain, table: int) -> list[RuleEntry]:
