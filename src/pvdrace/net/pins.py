@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..race.addresses import parse, parse_prefix
 
 if TYPE_CHECKING:
-    from ..model import ProvisioningDomain
+    from ..model import ProvisioningDomain, Route
     from .rtnetlink import Way
 
 
@@ -52,11 +52,17 @@ def strays(pvd: ProvisioningDomain, ifindex: int, remote: str, local: str, way: 
     return None
 
 
+def own_routes(pvd: ProvisioningDomain) -> list[Route]:
+    """The routes of a PvD but those that prefer another's address: on a shared link they are the other's."""
+    own = {address.address for address in pvd.addresses}
+    return [route for route in pvd.routes if route.source is None or route.source in own]
+
+
 def gateways_to(pvd: ProvisioningDomain, remote: str) -> frozenset[str | None]:
     """The next hops that the routes of a PvD have for a destination; None among them is the link itself."""
     value, offset = parse(remote), 0 if ":" in remote else 96
     found = set()
-    for route in pvd.routes:
+    for route in own_routes(pvd):
         prefix = parse_prefix(route.destination)
         if prefix.length >= offset and prefix.covers(value):
             found.add(route.gateway)

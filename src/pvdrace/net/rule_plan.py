@@ -13,7 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import is_link_local, is_loopback
-from .pins import parse_pin
+from .pins import own_routes, parse_pin
 from .rtnetlink import RouteEntry, RuleEntry
 
 if TYPE_CHECKING:
@@ -97,13 +97,10 @@ def _routes(pvd: ProvisioningDomain, table: int) -> list[RouteEntry]:
     Of several to one prefix with one metric there can be one: the first, as the kernel would take it. A route
     that prefers an address of another is not of this PvD: so two PvDs on one link get each its router.
     """
-    own = {address.address for address in pvd.addresses}
     found: dict[tuple[str, int], RouteEntry] = {}
-    for route in pvd.routes:
+    for route in own_routes(pvd):
         network = ipaddress.ip_network(route.destination)
         if network.is_multicast:
-            continue
-        if route.source is not None and route.source not in own:
             continue
         # The kernel knows no IPv6 route without a metric.
         metric = route.metric or (1024 if route.family == 6 else 0)
