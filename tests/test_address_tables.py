@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvdrace.config import parse
-from pvdrace.connector import read_configuration
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link
 from pvdrace.errors import ConfigurationError
+from pvdrace.files import read_configuration
 from pvdrace.gai_conf import parse as parse_gai_conf
 from pvdrace.model import AddressRow, AddressTable, LocalAddress, ProvisioningDomain, Route, ScopeRow
 from pvdrace.race import addresses
@@ -266,7 +266,7 @@ class TestTheHostsFile:
     @pytest.fixture
     def gai_conf(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file = tmp_path / "gai.conf"
-        monkeypatch.setattr("pvdrace.connector.GAI_CONF", str(file))
+        monkeypatch.setattr("pvdrace.files.GAI_CONF", str(file))
         return file
 
     def table(self) -> AddressTable:
@@ -300,7 +300,7 @@ def test_two_tables_of_one_name() -> None:
     rows = 'rows = [{ prefix = "::/0", precedence = 1, label = 1 }]'
     text = f'[[address_table]]\nname = "a"\n{rows}\n[[address_table]]\nname = "a"\n{rows}'
     with pytest.raises(
-        ConfigurationError, match=r":5: address_table\[1\].name: 'a' is used by another table$"
+        ConfigurationError, match=r":5: address_table\[1\].name: 'a' is already used in line 2$"
     ):
         parse(text)
 
