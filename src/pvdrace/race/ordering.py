@@ -104,6 +104,11 @@ def source_address(pvd: ProvisioningDomain, destination: str) -> str | None:
     return _destinations(pvd)[destination].source
 
 
+def prefers_ipv4(pvd: ProvisioningDomain) -> bool:
+    """Whether its policy table puts IPv4 before global IPv6 (RFC 6724 s10.3)."""
+    return _destinations(pvd).ipv4_first
+
+
 def unusable(pvd: ProvisioningDomain, address: str) -> str | None:
     """Why a destination cannot be reached in this PvD (RFC 6724 s6 rule 1), in a few words, or None.
 
@@ -189,6 +194,8 @@ class _Destinations(dict[str, _Destination]):
         self.families_may_tie = families_may_tie(self.table)
         self.variation = variation(pvd)
         self.scopes4 = scopes4(pvd)
+        ipv4, ipv6 = (policy(self.table, parse(address)).precedence for address in ("0.0.0.0", "2000::"))
+        self.ipv4_first = ipv4 > ipv6
         self.routes = [parse_prefix(route.destination) for route in pvd.routes]
         self.hops = [(parse_prefix(r.destination), r.gateway, r.source) for r in pvd.routes if r.family == 4]
         self.sources = [self._local(local) for local in pvd.addresses]
