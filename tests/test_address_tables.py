@@ -43,6 +43,7 @@ def first(domain: ProvisioningDomain, *destinations: str) -> str:
 # ---------------------------------------------------------------------- the built-in ones
 
 
+@pytest.mark.row("4.16")
 @pytest.mark.parametrize(
     ("table", "ula", "ahead"),
     [
@@ -66,25 +67,29 @@ def test_a_unique_local_address_against_ipv4(table: str | AddressTable, ula: str
         assert first(pvd(table), *destinations) == ahead
 
 
-class TestAndroid22:
-    """Android 2.2: RFC 3484 without rules 3, 4 and 7, and with rule 9 for IPv6 only."""
+# Android 2.2: RFC 3484 without rules 3, 4 and 7, and with rule 9 for IPv6 only.
 
-    NEAR, FAR = "10.1.2.99", "203.0.113.80"
 
-    def test_two_ipv4_destinations_keep_the_order_of_the_answer(self) -> None:
-        for destinations in ((self.NEAR, self.FAR), (self.FAR, self.NEAR)):
-            assert first(pvd("android-2.2"), *destinations) == destinations[0]
-            assert first(pvd("glibc"), *destinations) == self.NEAR, "the control: rule 9 of IPv4 too"
+@pytest.mark.row("3.34")
+def test_android_keeps_the_order_of_two_ipv4_destinations() -> None:
+    near, far = "10.1.2.99", "203.0.113.80"
+    for destinations in ((near, far), (far, near)):
+        assert first(pvd("android-2.2"), *destinations) == destinations[0]
+        assert first(pvd("glibc"), *destinations) == near, "the control: rule 9 of IPv4 too"
 
-    def test_two_ipv6_destinations_do_not(self) -> None:
-        near, far = "2001:db8:1::80", "2001:db8:ffff::80"
-        for destinations in ((near, far), (far, near)):
-            assert first(pvd("android-2.2"), *destinations) == near
 
-    def test_a_deprecated_source_is_no_reason(self) -> None:
-        own = (LocalAddress("2001:db8:1::2", 64, deprecated=True), LocalAddress("10.1.2.3", 24))
-        assert first(pvd("android-2.2", own), IPV4, GUA) == GUA
-        assert first(pvd("glibc", own), IPV4, GUA) == IPV4, "the control: rule 3"
+@pytest.mark.row("3.34")
+def test_android_sorts_two_ipv6_destinations() -> None:
+    near, far = "2001:db8:1::80", "2001:db8:ffff::80"
+    for destinations in ((near, far), (far, near)):
+        assert first(pvd("android-2.2"), *destinations) == near
+
+
+@pytest.mark.row("3.34")
+def test_android_does_not_mind_a_deprecated_source() -> None:
+    own = (LocalAddress("2001:db8:1::2", 64, deprecated=True), LocalAddress("10.1.2.3", 24))
+    assert first(pvd("android-2.2", own), IPV4, GUA) == GUA
+    assert first(pvd("glibc", own), IPV4, GUA) == IPV4, "the control: rule 3"
 
 
 # ---------------------------------------------------------------------- one's own
@@ -99,6 +104,7 @@ CORPORATE = AddressTable(
 )
 
 
+@pytest.mark.row("3.24")
 def test_a_table_counts_for_the_pvd_that_names_it_alone() -> None:
     """WM/WP7 RFC 3484 + admin policy table, which was host-wide: here it flips the order on A only."""
     text = """
@@ -177,6 +183,7 @@ def test_an_empty_gai_conf_is_glibc(address: str) -> None:
     assert (row.precedence, row.label) == (theirs.precedence, theirs.label)
 
 
+@pytest.mark.row("4.16")
 @pytest.mark.parametrize(
     ("text", "address", "precedence", "label"),
     [
@@ -328,6 +335,7 @@ def test_a_damaged_table(row: str, said: str) -> None:
 SECONDARY = (LocalAddress("10.1.0.2", 24), LocalAddress("10.1.0.3", 24), LocalAddress("10.9.0.2", 24))
 
 
+@pytest.mark.row("4.4")
 @pytest.mark.parametrize(
     ("routes", "expected"),
     [

@@ -73,6 +73,7 @@ def ours(family: int = 4) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
+@pytest.mark.row("3.30", "4.13")
 async def test_what_is_installed_and_that_nothing_else_changes(two_links: None) -> None:
     pvds = await discovered()
     before = everything()
@@ -185,6 +186,7 @@ anyio.run(main)
 ANOTHER = 'discover = []\n[[pvd]]\nname = "vpn"\ninterface = "wlan0"\n[[pvd]]\nname = "eth0"\npin = "mark:9"'
 
 
+@pytest.mark.row("3.30")
 async def test_what_a_killed_process_left_is_swept_by_the_next(two_links: None) -> None:
     pvds = await discovered()
     before = everything()

@@ -48,6 +48,7 @@ def mode(t2: Lab, request: pytest.FixtureRequest) -> Iterator[Pinned]:
 # BlackBerry multi-attach, one stack or many: device-bound or source-bound modes; suite run in both modes.
 
 
+@pytest.mark.row("3.26")
 async def test_use_this_provisioning_domain(mode: Pinned) -> None:
     """All four of PvD and family reach the server by their own link, and the other sees nothing."""
     lab = mode.lab
@@ -62,6 +63,7 @@ async def test_use_this_provisioning_domain(mode: Pinned) -> None:
                 assert sent(lab[name]) != []
 
 
+@pytest.mark.row("3.26")
 async def test_a_dead_link_costs_a_head_start(mode: Pinned) -> None:
     mode.lab["wA"].blackhole()
     async with opened(mode.lab, mode.config) as connector:
@@ -70,12 +72,14 @@ async def test_a_dead_link_costs_a_head_start(mode: Pinned) -> None:
     assert report.elapsed < PATH_DELAY + SLACK
 
 
+@pytest.mark.row("3.26")
 async def test_the_best_link_wins_alone(mode: Pinned) -> None:
     async with opened(mode.lab, mode.config) as connector:
         word, report = await reach(connector, mode.lab)
     assert (word, pvds_of(report)) == ("wA", {"wA"})
 
 
+@pytest.mark.row("3.26", "3.29")
 async def test_each_link_has_its_own_dns(mode: Pinned) -> None:
     """BlackBerry per-interface DNS: a bound application uses that interface's; answers do not cross."""
     lab = mode.lab
@@ -90,6 +94,7 @@ async def test_each_link_has_its_own_dns(mode: Pinned) -> None:
             assert sent(lab[other]) == []
 
 
+@pytest.mark.row("3.29")
 async def test_control_a_bound_socket_alone_asks_the_dns_of_the_first_link(t2: Lab) -> None:
     """BlackBerry per-interface DNS, the ordinary stack: the name is asked for on wA."""
     ordinary(t2, PRIVATE, 17, how="blocking", source=t2["wB"].address4)
@@ -97,6 +102,7 @@ async def test_control_a_bound_socket_alone_asks_the_dns_of_the_first_link(t2: L
     assert not any(packet.dns_name for packet in sent(t2["wB"]))
 
 
+@pytest.mark.row("3.26")
 async def test_what_is_required_and_dead_is_an_error(mode: Pinned) -> None:
     mode.lab["wA"].reset()
     async with opened(mode.lab, mode.config) as connector:
@@ -105,6 +111,7 @@ async def test_what_is_required_and_dead_is_an_error(mode: Pinned) -> None:
     assert sent(mode.lab["wB"]) == []
 
 
+@pytest.mark.row("3.26", "3.35")
 async def test_two_sockets_to_one_address_over_two_links_at_once(mode: Pinned) -> None:
     """Android ConnectivityManager, whose host route is for everybody: here each socket has its link."""
     words: dict[str, list[str]] = {name: [] for name in NAMES}
@@ -128,6 +135,7 @@ async def test_two_sockets_to_one_address_over_two_links_at_once(mode: Pinned) -
 # ---------------------------------------------------------------------- Android ConnectivityManager
 
 
+@pytest.mark.row("3.35")
 async def test_control_a_host_route_is_for_every_socket(t2: Lab) -> None:
     """Android ConnectivityManager: requestRouteToHost for wB takes along who wanted wA."""
     run(f"ip route add {t2.address4} via {t2['wB'].gateway4} dev wB")
@@ -140,6 +148,7 @@ async def test_control_a_host_route_is_for_every_socket(t2: Lab) -> None:
         run(f"ip route del {t2.address4} dev wB")
 
 
+@pytest.mark.row("3.35")
 async def test_links_that_come_and_go_are_told(t2: Lab) -> None:
     """Android ConnectivityManager: failover and change notices."""
     async with opened(t2, Configuration()) as connector, aclosing(connector.watch()) as changes:
@@ -153,6 +162,7 @@ async def test_links_that_come_and_go_are_told(t2: Lab) -> None:
 # ---------------------------------------------------------------------- a source address alone
 
 
+@pytest.mark.row("3.28", "4.15")
 async def test_a_bare_source_address_does_not_choose_the_link(t2: Lab) -> None:
     """BlackBerry many stacks, Linux source (control): the bare bind leaves by wA and times out."""
     plain = ordinary(t2, t2.address4, 17, how="blocking", source=t2["wB"].address4)
@@ -161,6 +171,7 @@ async def test_a_bare_source_address_does_not_choose_the_link(t2: Lab) -> None:
     assert sent(t2["wB"]) == []
 
 
+@pytest.mark.row("3.28", "4.15")
 async def test_the_source_address_identifies_the_stack(t2: Lab) -> None:
     """BlackBerry many stacks, Linux source: ours with the same source leaves by wB; no interface is named."""
     text = f'discover = []\n[[pvd]]\nname = "stack"\naddresses = ["{t2["wB"].address4}"]\nresolvers = []'
@@ -173,6 +184,7 @@ async def test_the_source_address_identifies_the_stack(t2: Lab) -> None:
     assert sent(t2["wA"]) == []
 
 
+@pytest.mark.row("3.28")
 @pytest.mark.parametrize("pin", ["source", "mark"])
 async def test_without_its_rule_such_a_pin_sends_nothing(t2: Lab, pin: str) -> None:
     """The failure of the control above, said at once and without a packet."""
@@ -189,6 +201,7 @@ async def test_without_its_rule_such_a_pin_sends_nothing(t2: Lab, pin: str) -> N
     assert sent(t2["wA"]) == []
 
 
+@pytest.mark.row("4.4")
 async def test_the_source_is_the_one_that_the_route_prefers(t2: Lab) -> None:
     """Windows source: a secondary IPv4 address is present, and the chosen source is the route's prefsrc."""
     secondary = "192.168.1.77"
@@ -212,6 +225,7 @@ async def test_the_source_is_the_one_that_the_route_prefers(t2: Lab) -> None:
 # ---------------------------------------------------------------------- marks and strict filtering
 
 
+@pytest.mark.row("4.14", "6.9")
 @pytest.mark.parametrize("filtering", [0, 1, 2])
 async def test_marks_and_the_reverse_path_filter(t2: Lab, filtering: int) -> None:
     """Linux netfilter marking: passes with rp_filter 0 and 2, reported unusable with 1."""
@@ -230,6 +244,7 @@ async def test_marks_and_the_reverse_path_filter(t2: Lab, filtering: int) -> Non
                 assert word == "wB"
 
 
+@pytest.mark.row("4.14")
 async def test_a_mark_under_a_strict_filter_is_unusable_without_ipv6(t2_strict: Lab) -> None:
     """Linux netfilter marking, rp_filter 1 and IPv4 alone: the whole PvD is reported unusable."""
     with rules_for(t2_strict, "mark"):
@@ -239,6 +254,7 @@ async def test_a_mark_under_a_strict_filter_is_unusable_without_ipv6(t2_strict: 
     assert (found["wB"].unusable or "").startswith("IPv4: rp_filter is strict here")
 
 
+@pytest.mark.row("4.14")
 async def test_control_a_mark_under_a_strict_filter_is_a_silent_timeout(t2_strict: Lab) -> None:
     """What would happen else: the SYN leaves by wB, its answer is dropped here."""
     with rules_for(t2_strict, "mark"), socket.socket() as sock:
@@ -251,6 +267,7 @@ async def test_control_a_mark_under_a_strict_filter_is_a_silent_timeout(t2_stric
     assert sent(t2_strict["wA"]) == []
 
 
+@pytest.mark.row("3.30")
 @pytest.mark.parametrize("pin", ["device", "source"])
 async def test_a_from_rule_works_under_a_strict_filter(t2_strict: Lab, pin: str) -> None:
     """Android policy routing, by hand: with rp_filter 1 the reverse lookup finds the rule."""
@@ -260,6 +277,7 @@ async def test_a_from_rule_works_under_a_strict_filter(t2_strict: Lab, pin: str)
     assert word == "wB"
 
 
+@pytest.mark.row("6.9")
 async def test_without_a_rule_the_strict_filter_is_reported(t2_strict: Lab) -> None:
     """The control: as it is for a device, so it is for a source."""
     for pin in ("device", "source"):
@@ -270,6 +288,7 @@ async def test_without_a_rule_the_strict_filter_is_reported(t2_strict: Lab) -> N
 # ---------------------------------------------------------------------- weak and strong hosts
 
 
+@pytest.mark.row("3.31", "4.5", "4.17")
 @pytest.mark.parametrize(
     ("pin", "accepted"), [("device", False), ("source", True), ("mark", True), (None, True)]
 )
@@ -297,6 +316,7 @@ async def test_a_syn_ack_that_comes_in_by_the_wrong_link(t2: Lab, pin: str | Non
         assert established is accepted
 
 
+@pytest.mark.row("3.31", "4.5", "4.17")
 async def test_a_syn_ack_that_comes_in_by_the_right_link(t2: Lab) -> None:
     """The other control: what is injected is good enough where it belongs."""
     t2["wA"].blackhole()
@@ -313,6 +333,7 @@ async def test_a_syn_ack_that_comes_in_by_the_right_link(t2: Lab) -> None:
 # ---------------------------------------------------------------------- an address table for one PvD
 
 
+@pytest.mark.row("3.24")
 async def test_an_address_table_flips_the_order_in_its_pvd_alone(t2: Lab) -> None:
     """WM/WP7 RFC 3484 + admin policy table: IPv4 first on wA, IPv6 first on wB, for one and the same name."""
     table = """

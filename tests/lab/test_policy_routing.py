@@ -37,6 +37,7 @@ def strict(t2: Lab) -> Iterator[Lab]:
 # ---------------------------------------------------------------------- Android (2011) policy routing + marks
 
 
+@pytest.mark.row("3.30")
 @pytest.mark.parametrize("pin", ["device", "source", "mark"])
 async def test_every_pin_works_under_a_strict_filter(strict: Lab, pin: str) -> None:
     """Android policy routing: with CAP_NET_ADMIN and rp_filter=1 all four of PvD and family pass."""
@@ -54,6 +55,7 @@ async def test_every_pin_works_under_a_strict_filter(strict: Lab, pin: str) -> N
     assert routing() == before
 
 
+@pytest.mark.row("3.30")
 async def test_control_a_strict_filter_without_the_rules(strict: Lab) -> None:
     """The same connector without them says that it cannot; the ordinary socket times out."""
     async with opened(strict) as connector:
@@ -75,6 +77,7 @@ anyio.run(main, backend=sys.argv[2])
 """
 
 
+@pytest.mark.row("3.30")
 async def test_nothing_is_left_also_after_a_kill(t2: Lab, anyio_backend: str) -> None:
     """Android policy routing: rules and routes are as before after kill -9 and the next start."""
     before = routing()
@@ -125,6 +128,7 @@ ADMINISTRATOR = (
 )
 
 
+@pytest.mark.row("4.13")
 async def test_the_rules_of_others_stay_as_they_are(t2: Lab) -> None:
     """Linux/BSD 252 extra tables: the snapshot of rules and routes is the same before and after."""
     ip(4, *ADMINISTRATOR)
@@ -238,6 +242,7 @@ def router_of(pvd: pvdrace.ProvisioningDomain, remote: str, local: str) -> str:
                 return next(name for name, router in ROUTERS.items() if router == address)
 
 
+@pytest.mark.row("1.13")
 @pytest.mark.parametrize("pin", ["device", "source"])
 async def test_two_routers_on_one_link_each_get_their_own_prefix(shared_link: None, pin: str) -> None:
     """L "device behind multihomed router", with CAP_NET_ADMIN: nothing with y's source goes to x's router."""
@@ -252,6 +257,7 @@ async def test_two_routers_on_one_link_each_get_their_own_prefix(shared_link: No
     assert routing() == before
 
 
+@pytest.mark.row("1.13")
 async def test_control_a_bare_source_goes_to_the_better_router(shared_link: None) -> None:
     """L "device behind multihomed router" (control): y's source exits by x; our pin refuses."""
     async with pvdrace.Connector(parse(TWO_ROUTERS.replace("PIN", "source"))) as connector:
