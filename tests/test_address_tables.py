@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pvdrace.config import parse
 from pvdrace.discovery.merge import merge
-from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link
+from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link, PolicyRule
 from pvdrace.errors import ConfigurationError
 from pvdrace.files import read_configuration
 from pvdrace.gai_conf import parse as parse_gai_conf
@@ -134,6 +134,39 @@ def test_a_table_counts_for_the_pvd_that_names_it_alone() -> None:
     assert first(found["a"], GUA, IPV4) == IPV4
     assert first(found["b"], GUA, IPV4) == GUA
     assert first(found["a"], GUA, "198.51.100.1") == GUA, "the row is for its prefix only"
+
+
+def test_an_override_can_name_a_table_and_a_pin() -> None:
+    """For PvDs that no file knows: what they can carry then follows the pin."""
+    text = """
+        [[override]]
+        match = ["interface:wlan*"]
+        address_table = "v4first"
+        pin = "mark:9"
+        [[address_table]]
+        name = "v4first"
+        rows = [
+            { prefix = "::/0", precedence = 1, label = 1 },
+            { prefix = "0.0.0.0/0", precedence = 2, label = 4 },
+        ]"""
+    marked = PolicyRule(4, 100, 7, mark=9, mark_mask=0xFFFFFFFF)
+    state = KernelState(
+        links=(Link(2, "eth0"), Link(3, "wlan0")),
+        addresses=(Address(2, "10.2.0.2", 24), Address(3, "10.3.0.2", 24), Address(3, "2001:db8:3::2", 64)),
+        routes=(
+            KernelRoute(2, "0.0.0.0/0", "10.2.0.1"),
+            KernelRoute(3, "0.0.0.0/0", "10.3.0.1", table=7),
+            KernelRoute(3, "::/0", "fe80::1"),
+        ),
+        rules=(PolicyRule(4, 32766), PolicyRule(6, 32766), marked),
+    )
+    found = merge(parse(text), state)
+    assert [(pvd.name, pvd.pin, pvd.address_table) for pvd in found] == [
+        ("eth0", "device", "rfc6724"),
+        ("wlan0", "mark:9", "v4first"),
+    ]
+    assert Route("0.0.0.0/0", "10.3.0.1") in found["wlan0"].routes
+    assert first(found["wlan0"], GUA, IPV4) == IPV4
 
 
 def test_a_table_goes_into_the_report_and_back() -> None:

@@ -146,19 +146,20 @@ class Monitor:
         """
         # One at a time, so that an older dump never replaces a newer one.
         async with self._lock():
-            if self._kernel is None:
+            kernel = self._kernel
+            if kernel is None:
                 raise RuntimeError("the monitor is not open")
-            self._kernel.changed()
+            kernel.changed()
             self._dirty = False
             try:
-                state = await self._kernel.dump()
+                state = await kernel.dump()
                 dns = await self._dns.read()
                 others = [pvd for source in self._sources for pvd in await source.snapshot()]
                 if self._rules is not None:
                     wanting = merge(self._configuration, state.without_ours(), dns, others)
                     if await self._rules.apply(wanting):
-                        self._kernel.changed()
-                        state = await self._kernel.dump()
+                        kernel.changed()
+                        state = await kernel.dump()
             except BaseException as error:
                 self._dirty = True
                 if not isinstance(error, Exception):
