@@ -22,6 +22,7 @@ from .calls import (
 )
 from .changes import RaceChanges
 from .connection import Connection
+from .discovery.diff import diff
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     import os
     import socket
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from .race.pacing import Pacing
 
     TlsSetting = bool | ssl.SSLContext
+    #: The ranking, whether it asks for silence, and the round-trip times that are known.
+    _Ranked = tuple[Ranking, bool, Mapping[str, Mapping[str, float]]]
     Hook = Callable[[RaceReport], object]
     Observer = Callable[[Race], object]
 
@@ -111,7 +114,7 @@ class Connector:
         self._opened = False
         self._history = History()
         self._rankings: dict[
-            tuple[str, int, Policy | None, str | None], tuple[Expectations, Ranking, bool]
+            tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, _Ranked]
         ] = {}
         self._ranked_snapshot: PvdSet | None = None
 
@@ -299,14 +302,14 @@ class Connector:
         label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet = self._rank(pvds, endpoint, policy, label)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
+        ranking, quiet, rtt = self._rank(pvds, endpoint, policy, label, ready)
+        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout, rtt=rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
             changes = RaceChanges(
-                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label)[0]
+                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label, ready)[0]
             )
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
@@ -319,7 +322,8 @@ class Connector:
             )
         finally:
             report = RaceReport.of(race, ready)
-            self._history.learn(report, time.monotonic())
+            if not local:
+                self._history.learn(report, time.monotonic(), self._monitor.snapshot)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
@@ -327,23 +331,28 @@ class Connector:
         return driven, report, farewell
 
     def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool]:
-        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
-        history = self._history
-        expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
-        if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
-            self._rankings.clear()
-            self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy, label)
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> _Ranked:
+        """`rank` and `forbids`, remembered for as long as the snapshot and the history hold."""
+        expected = EXPECT_NOTHING
+        if pvds is not NO_PVDS:
+            now = time.monotonic()
+            if pvds is not self._ranked_snapshot:
+                self._rankings.clear()
+                if self._ranked_snapshot is not None:
+                    self._history.moved(diff(self._ranked_snapshot, pvds), now)
+                self._ranked_snapshot = pvds
+            expected = self._history.expected(pvds, endpoint, ready, now)
+        key = (endpoint, policy, label, ready)
         found = self._rankings.get(key)
-        if found is None or found[0] != expected:
+        if found is None or found[0] is not expected:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
             policies = self._configuration.layers(endpoint, self._policy, policy, label)
             ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
-            found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
-        return found[1:]
+            rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
+            found = self._rankings[key] = expected, (ranking, forbids(policies, ranking), rtt)
+        return found[1]
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

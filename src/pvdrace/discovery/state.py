@@ -116,13 +116,17 @@ class PolicyRule:
 
 @dataclass(frozen=True)
 class KernelState:
-    """One dump. ``rp_filter``: the IPv4 reverse path filter by device index, ``all`` under -1."""
+    """One dump. ``rp_filter``: the IPv4 reverse path filter by device index, ``all`` under -1.
+
+    ``link_layer``: of the neighbours that the kernel has spoken with, by device index and address.
+    """
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[KernelRoute, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
     rp_filter: tuple[tuple[int, int], ...] = ()
+    link_layer: tuple[tuple[int, str, str], ...] = ()
 
     def link_named(self, name: str) -> Link | None:
         """The link that has that name, or that alternative name; or None."""
@@ -142,6 +146,11 @@ class KernelState:
         """The state as others have made it, with nothing filtered: what policy routing is to be made for."""
         routes = tuple(route for route in self.routes if not route.copied)
         return replace(self, routes=routes, rp_filter=())
+
+    @cached_property
+    def neighbours(self) -> dict[tuple[int, str], str]:
+        """The link-layer address of each neighbour, by device index and IP address."""
+        return {(index, address): link_layer for index, address, link_layer in self.link_layer}
 
     @cached_property
     def links_by_index(self) -> dict[int, Link]:
