@@ -29,7 +29,9 @@ DOERS = frozenset(
         "dns/conversations.py",
         "dns/resolver.py",
         "drivers/aio.py",
+        "drivers/roles.py",
         "drivers/stages.py",
+        "drivers/tunnel.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",
@@ -175,6 +177,8 @@ def test_the_core_is_among_the_deciders() -> None:
         "drivers/virtual",
         "dns/wire",
         "net/failures",
+        "net/tunnel",
+        "proxies",
         "discovery/decode",
     } <= known
     assert {f"race/{name}" for name in ("actions", "branch", "events", "ordering", "race", "report")} <= known

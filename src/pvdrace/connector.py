@@ -16,7 +16,7 @@ from .changes import RaceChanges
 from .config import Configuration, parse
 from .connection import Connection
 from .dns.resolver import PvdResolver
-from .drivers.aio import Driven, Stage, drive
+from .drivers.aio import Driven, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .errors import ConfigurationError
 from .history import NOBODY, History
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from .calls import Readiness
     from .discovery.diff import PvdChange
+    from .drivers.roles import Stage
     from .model import Candidate, Ranking
     from .policy import Policy
     from .race.pacing import Pacing

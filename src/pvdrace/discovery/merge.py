@@ -78,6 +78,7 @@ def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> Provis
         trusted=config.trusted is not False,
         captive_api=config.captive_api,
         proxy=config.proxy,
+        proxy_or_direct=bool(config.proxy_or_direct),
         pin=config.pin or pvd.pin,
         rate=config.rate,
         warmup=config.warmup or 0.0,

@@ -3,8 +3,8 @@
 One loop owns everything. All sockets of a race live in one registry and are waited for through one epoll
 descriptor, so a race is one awaiting task however many attempts are in flight, and one ``finally`` closes
 whatever did not win. Tasks are spawned only for what has to await on its own: a lookup that the cache cannot
-answer, and the stage after the transport handshake (TLS, the application's check). They report through an
-eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
+answer, a proxy's tunnel, what follows the transport handshake (TLS, the application's check). They
+report through an eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
 
 Results are handled before the timer when both are due; time is read once a step.
 """
@@ -18,17 +18,19 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 from errno import EALREADY, EINPROGRESS, EISCONN
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
 from ..dns.messages import DnsFailure
 from ..net.lingering import close_now
 from ..net.sockets import describe, handshake, open_pinned, start_connect
+from ..net.tunnel import TunnelFailed
 from ..race.actions import Cancel, Connect, Lookup
 from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
 from ..race.race import Won
 from .stages import describe_stage
+from .tunnel import open_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,62 +38,15 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..dns.conversations import Release
-    from ..dns.messages import Answer
-    from ..model import Candidate, ProvisioningDomain
     from ..race.actions import Action
     from ..race.events import Event
     from ..race.race import Race
+    from .roles import Changes, Lookups, Pending, Stage
 
 T = TypeVar("T")
-Product_co = TypeVar("Product_co", covariant=True)
 
 log = logging.getLogger("pvdrace")
 WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
-
-
-class Lookups(Protocol):
-    """What the driver needs of a resolver."""
-
-    def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
-        """The answer, if it is known; no I/O."""
-
-    def begin(
-        self,
-        pvd: ProvisioningDomain,
-        name: str,
-        type: str,
-        *,
-        families: tuple[int, ...],
-        release: Release,
-    ) -> Pending:
-        """Ask inside the PvD, at once, in these families; what is done with goes to ``release``."""
-
-
-class Pending(Protocol):
-    """A question that has left."""
-
-    async def answer(self) -> Answer:
-        """Wait for the answer; it is cancelled if that is no longer wanted. Raises `DnsFailure`."""
-
-
-class Changes(Protocol):
-    """What the driver needs of a monitor: descriptors, and the events that their readiness stands for."""
-
-    def open(self) -> Sequence[int]:
-        """Called when the race has to wait: one is readable when PvDs may have changed since it was made."""
-
-    async def events(self) -> Sequence[Event]:
-        """`PvdAdded` and `PvdWithdrawn` since the last call. An OSError is logged, and the race goes on."""
-
-    def close(self) -> None:
-        """Called in the end if `open` was."""
-
-
-class Stage(Protocol[Product_co]):
-    """What an attempt does after the transport handshake, on a connected socket that is then its own."""
-
-    async def __call__(self, sock: socket.socket, candidate: Candidate) -> Product_co:
-        """Return the product, or close the socket and raise."""
 
 
 @dataclass(slots=True)
@@ -188,7 +143,10 @@ class _Driver(Generic[T]):
         deferred: list[Action] = []
         for action in actions:
             if isinstance(action, Connect):
-                self._connect(action)
+                if action.through is not None and self.tasks is None:
+                    deferred.append(action)
+                else:
+                    self._connect(action)
             elif isinstance(action, Lookup):
                 if not self._lookup(action):
                     deferred.append(action)
@@ -303,12 +261,39 @@ class _Driver(Generic[T]):
     def _established(self, action: Connect, sock: socket.socket) -> None:
         measured = handshake(sock)
         rtt = measured.rtt if measured is not None else None
+        if action.through is None:
+            self._connected(action, sock, rtt)
+        else:
+            assert self.tasks is not None  # the attempt was put off until there was one
+            scope = self._scope(action.id)
+            self.tasks.start_soon(self._tunnel_task, action, action.through, rtt, scope)
+
+    def _connected(self, action: Connect, sock: socket.socket, rtt: float | None) -> None:
+        """The transport to the endpoint is there."""
         if self.stage is None:
-            self.inbox.append(Ready(action.id, rtt, sock.getsockname()[0]))
+            self._post(Ready(action.id, rtt, sock.getsockname()[0]))
             return
         assert self.tasks is not None  # a race with a stage has a task group from its start
-        self.inbox.append(Connected(action.id, rtt))
+        self._post(Connected(action.id, rtt))
         self.tasks.start_soon(self._stage_task, self.stage, action, self._scope(action.id))
+
+    async def _tunnel_task(
+        self, action: Connect, proxy: str, rtt: float | None, scope: anyio.CancelScope
+    ) -> None:
+        sock = self.sockets.pop(action.id, None)
+        if sock is None:
+            return  # cancelled and closed before this task began
+        with scope:
+            try:
+                await open_tunnel(sock, proxy, self.race.endpoint)
+            except BaseException as error:
+                self.release(sock)
+                if not isinstance(error, TunnelFailed):
+                    raise
+                self._post(Failed(action.id, str(error)))
+            else:
+                self.sockets[action.id] = sock
+                self._connected(action, sock, rtt)
 
     async def _stage_task(self, stage: Stage[T], action: Connect, scope: anyio.CancelScope) -> None:
         sock = self.sockets.pop(action.id, None)

@@ -182,7 +182,7 @@ class Race:
     def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
         candidate = branch.attempt_started(now)
         self._ids += 1
-        action = Connect(self._ids, candidate)
+        action = Connect(self._ids, candidate, None if branch.proxy is None else branch.pvd.proxy)
         self._attempts[self._ids] = Attempt(action, branch, now, now + self.pacing.attempt_timeout)
         actions.append(action)
 
