@@ -32,6 +32,7 @@ DOERS = frozenset(
         "drivers/roles.py",
         "drivers/stages.py",
         "drivers/tunnel.py",
+        "drivers/warmup.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .calls import Readiness
     from .discovery.diff import PvdChange
     from .drivers.roles import Stage
+    from .drivers.warmup import OnNeed
     from .model import Candidate, Ranking
     from .policy import Policy
     from .race.pacing import Pacing
@@ -61,7 +62,10 @@ class Connector:
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
     ``policy`` is the application's, held by every call. ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
-    `RaceReport.of` works at any moment.
+    `RaceReport.of` works at any moment. ``on_need`` gets each PvD that has a ``warmup`` before the first
+    packet of a race in it, and may be asynchronous: the time to open what is opened on demand. That PvD waits
+    for it, no other does; what it raises is the end of the PvD in this race, and the end of the race cancels
+    it.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration is wrong.
@@ -75,6 +79,7 @@ class Connector:
         pacing: Pacing = DEFAULT_PACING,
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
+        on_need: OnNeed | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
@@ -84,6 +89,7 @@ class Connector:
         self._pacing = pacing
         self.hooks = tuple(hooks)
         self.observe = observe
+        self.on_need = on_need
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self._configuration)
         self._lingering = Lingering(time.monotonic)
@@ -276,7 +282,13 @@ class Connector:
             stage = quietly
         try:
             driven = await drive(
-                race, self.resolver, changes=changes, stage=stage, discard=discard, release=release
+                race,
+                self.resolver,
+                changes=changes,
+                stage=stage,
+                discard=discard,
+                release=release,
+                on_need=self.on_need,
             )
         finally:
             report = RaceReport.of(race, ready)

@@ -31,6 +31,7 @@ from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
 from ..race.race import Won
 from .stages import describe_stage
 from .tunnel import open_tunnel
+from .warmup import WarmUps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..race.events import Event
     from ..race.race import Race
     from .roles import Changes, Lookups, Pending, Stage
+    from .warmup import OnNeed
 
 T = TypeVar("T")
 
@@ -65,15 +67,17 @@ async def drive(
     stage: Stage[T] | None = None,
     discard: Callable[[T], Awaitable[None]] | None = None,
     release: Release = close_now,
+    on_need: OnNeed | None = None,
     clock: Callable[[], float] = anyio.current_time,
 ) -> Driven[T]:
     """Run a race to its end on real sockets. ``race.outcome`` says how it ended.
 
     ``discard`` closes the product of a stage that came too late. ``release`` takes the losers' sockets: it
-    closes them, at once or when their peers have had their say (see `pvdrace.net.lingering`). Cancellation
-    releases everything.
+    closes them, at once or when their peers have had their say (see `pvdrace.net.lingering`). ``on_need`` is
+    called before the first packet in a PvD that has to be brought up (see `WarmUps`). Cancellation releases
+    everything.
     """
-    driver = _Driver(race, lookups, changes, stage, release, clock)
+    driver = _Driver(race, lookups, changes, stage, release, on_need, clock)
     try:
         actions = race.start(clock())
         if stage is None:
@@ -101,6 +105,7 @@ class _Driver(Generic[T]):
         changes: Changes | None,
         stage: Stage[T] | None,
         release: Release,
+        on_need: OnNeed | None,
         clock: Callable[[], float],
     ) -> None:
         self.race = race
@@ -116,6 +121,7 @@ class _Driver(Generic[T]):
         self.scopes: dict[int, anyio.CancelScope] = {}  # tasks, by lookup or attempt
         self.products: dict[int, T] = {}
         self.spares: dict[int, socket.socket] = {}  # keep what a stage may close, where that is not enough
+        self.warm_ups = None if on_need is None else WarmUps(on_need, self._resume, self._post)
         self.epoll: select.epoll | None = None
         self.bell = -1  # the eventfd that tasks ring
 
@@ -142,6 +148,8 @@ class _Driver(Generic[T]):
     def _perform(self, actions: Sequence[Action]) -> Sequence[Action]:
         deferred: list[Action] = []
         for action in actions:
+            if self.warm_ups is not None and self.warm_ups.keep(action, self.tasks, deferred):
+                continue
             if isinstance(action, Connect):
                 if action.through is not None and self.tasks is None:
                     deferred.append(action)
@@ -152,7 +160,15 @@ class _Driver(Generic[T]):
                     deferred.append(action)
             elif isinstance(action, Cancel):
                 self._cancel(action.target.id)
+        if self.warm_ups is not None and self.race.outcome is not None:
+            self.warm_ups.end()
         return deferred
+
+    def _resume(self, actions: Sequence[Action]) -> None:
+        """Perform what a task has kept until now."""
+        self._perform(actions)
+        if self.inbox and self.bell >= 0:
+            os.eventfd_write(self.bell, 1)
 
     async def _wait(self, deadline: float) -> None:
         """Wait for a socket, a task, a change of PvDs, or the deadline; what happened is in the inbox."""
@@ -326,6 +342,8 @@ class _Driver(Generic[T]):
         self.inbox.append(Failed(attempt, error))
 
     def _cancel(self, subject: int) -> None:
+        if self.warm_ups is not None:
+            self.warm_ups.forget(subject)
         scope = self.scopes.pop(subject, None)
         if scope is not None:
             scope.cancel()
