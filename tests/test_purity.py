@@ -33,6 +33,7 @@ DOERS = frozenset(
         "drivers/stages.py",
         "drivers/tunnel.py",
         "drivers/warmup.py",
+        "files.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",

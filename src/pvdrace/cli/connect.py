@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import config_file, config_option, json_option, policy_from, policy_options, timeout_option
+from .options import (
+    config_option,
+    configuration_from,
+    json_option,
+    policy_from,
+    policy_options,
+    timeout_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ..config import Configuration
     from ..errors import PvdRaceError
     from ..policy import Policy
     from ..race.report import RaceReport
@@ -34,6 +42,8 @@ def connect(
     ca_file: str | None,
     timeout: float | None,
     as_json: bool,
+    profile: str | None,
+    label: str | None,
     **preferences: Any,
 ) -> int:
     """Race to HOST on PORT across the PvDs, once, and print the timeline of the race."""
@@ -48,10 +58,13 @@ def connect(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     context = trust(ca_file) if tls else False
+    configuration = configuration_from(profile)
     policy = policy_from(**preferences)
     seen: list[RaceReport] = []
     try:
-        report, failure = anyio.run(_connect, host, port, context, config_file(), policy, timeout, seen)
+        report, failure = anyio.run(
+            _connect, host, port, context, configuration, policy, label, timeout, seen
+        )
     except KeyboardInterrupt:
         for report in seen:  # who interrupts a race wants to see where it hung
             _print(report, as_json)
@@ -76,8 +89,9 @@ async def _connect(
     host: str,
     port: int,
     tls: bool | ssl.SSLContext,
-    config: str | None,
+    configuration: Configuration | str | None,
     policy: Policy | None,
+    label: str | None,
     timeout: float | None,
     seen: list[RaceReport],
 ) -> tuple[RaceReport | None, PvdRaceError | None]:
@@ -87,12 +101,12 @@ async def _connect(
     from .output import stderr
 
     live = LiveRace(stderr(), "tls" if tls else "tcp")
-    async with Connector(config, observe=live.observe, hooks=[seen.append]) as connector:
+    async with Connector(configuration, observe=live.observe, hooks=[seen.append]) as connector:
 
         async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
             try:
                 connection = await connector.open_connection(
-                    host, port, tls=tls, policy=policy, timeout=timeout
+                    host, port, tls=tls, policy=policy, label=label, timeout=timeout
                 )
             except PvdRaceError as error:
                 return error.report, error
