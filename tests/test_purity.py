@@ -34,6 +34,7 @@ DOERS = frozenset(
         "drivers/tunnel.py",
         "drivers/warmup.py",
         "files.py",
+        "following.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",

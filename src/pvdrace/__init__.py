@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import PolicyProhibited as PolicyProhibited
     from .errors import PvdRaceError as PvdRaceError
     from .errors import ResolutionFailed as ResolutionFailed
+    from .errors import WaitTimeout as WaitTimeout
     from .files import profile as profile
     from .files import profiles as profiles
     from .model import Cost as Cost
@@ -63,6 +64,7 @@ _HOMES = {
     "Reachability": "model",
     "ResolutionFailed": "errors",
     "Rule": "rules",
+    "WaitTimeout": "errors",
     "connect": "default",
     "open_connection": "default",
     "profile": "files",

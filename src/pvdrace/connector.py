@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -27,6 +26,7 @@ from .drivers.aio import Driven, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .expectation import EXPECT_NOTHING
 from .files import read_configuration
+from .following import Following
 from .history import History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import os
     import socket
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from .calls import Readiness
     from .config import Configuration
-    from .discovery.diff import PvdChange
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
     from .expectation import Expectations
@@ -67,7 +66,7 @@ RANKINGS_KEPT = 1024
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
-class Connector:
+class Connector(Following):
     """The long-lived owner of what races share: the snapshot of PvDs, the DNS caches, the policy.
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
@@ -174,19 +173,8 @@ class Connector:
             await self._monitor.open()
             self._opened = True
         elif self._monitor.stale():
-            await self._monitor.refresh()
+            await self._monitor.catch_up()
         return self._monitor.snapshot
-
-    async def watch(self) -> AsyncGenerator[PvdChange, None]:
-        """PvDs as they come, go and change after the last `snapshot`, until the caller stops asking.
-
-        Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
-        """
-        if not self._opened:
-            await self.snapshot()
-        async with aclosing(self._monitor.changes()) as changes:
-            async for change in changes:
-                yield change
 
     async def open_connection(
         self,

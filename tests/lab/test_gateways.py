@@ -12,7 +12,7 @@ from pvdrace.config import Configuration
 from pvdrace.lab import Lab
 from pvdrace.race.pacing import Pacing
 
-pytestmark = [pytest.mark.anyio, pytest.mark.lab]
+pytestmark = [pytest.mark.anyio, pytest.mark.lab, pytest.mark.row("3.25")]
 
 PORTS = {"http": 3128, "socks5": 1080}
 NOBODY = 3129  # where no proxy listens: refused
