@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import pytest
@@ -14,12 +15,22 @@ import pvdrace
 from loopback import HOST, Dns, Server, certificate_for, closing, trusting
 from proxies import ProxyServer, http_proxy, saying, socks_proxy
 from pvdrace.config import Configuration, PvdConfig, parse
-from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ranking, Resolver
+from pvdrace.model import (
+    Endpoint,
+    LocalAddress,
+    ProvisioningDomain,
+    PvdSet,
+    Ranked,
+    Ranking,
+    Resolver,
+    Route,
+)
 from pvdrace.race.actions import Connect, Lookup, Skip
 from pvdrace.race.events import Failed
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race
 from pvdrace.race.report import RaceReport
+from pvdrace.ranking import rank
 from pvdrace.testing import scenario as scenes
 from pvdrace.testing.scenario import Scenario, blackhole, ok, pvd, refused, same, scenario
 from replayed import check_replay
@@ -117,9 +128,9 @@ def test_what_policy_leaves_of_the_families_holds_for_the_way_to_the_proxy() -> 
     no_ipv4 = pvdrace.Policy(prohibit=["family:ipv4"])
     scene = scenario(policy=no_ipv4, wifi=pvd(v4=ok(10), v6=ok(10), proxy=PROXY))
     assert not scene.won
-    assert [(skip.address, skip.reason) for skip in scene.report.skipped] == [
-        ("10.0.1.9", "family left out by policy")
-    ]
+    (left_out,) = scene.report.ranking.excluded
+    assert left_out.excluded is not None
+    assert left_out.excluded.rule == "family"
     assert scene.report.attempts == ()
     scene = scenario(
         policy=no_ipv4, wifi=pvd(dns=20, v4=ok(10), v6=ok(10), proxy=PROXY, proxy_or_direct=True)
@@ -187,6 +198,34 @@ def test_the_report_of_a_race_through_a_proxy_as_json() -> None:
 def test_the_configuration_of_a_proxy() -> None:
     (config,) = parse('[[pvd]]\nname = "a"\nproxy = "socks5://[::1]:1080"\nproxy_or_direct = true').pvds
     assert (config.proxy, config.proxy_or_direct) == ("socks5://[::1]:1080", True)
+
+
+@pytest.mark.parametrize(
+    ("host", "attributes", "runs"),
+    [
+        ("198.51.100.1", {}, True),  # no route of the PvD's leads there, the proxy's may
+        ("2001:db8:99::1", {}, True),  # the PvD has no IPv6
+        ("198.51.100.1", {"proxy": None}, False),
+        ("2001:db8:99::1", {"proxy": None}, False),
+        ("198.51.100.1", {"proxy": "http://[2001:db8::9]:3128"}, False),
+        ("198.51.100.1", {"proxy": "http://[2001:db8::9]:3128", "proxy_or_direct": True}, True),
+        ("198.51.100.1", {"unusable": "no carrier"}, False),
+    ],
+)
+def test_the_ranking_asks_for_the_way_to_the_proxy(host: str, attributes: dict[str, Any], runs: bool) -> None:
+    domain = ProvisioningDomain(
+        "wifi",
+        interface="wlan0",
+        addresses=(LocalAddress("10.0.1.2", 24),),
+        routes=(Route("10.0.1.0/24"),),
+        **{"proxy": PROXY, **attributes},
+    )
+    ranking = rank(PvdSet((domain,)), Endpoint(host, 443))
+    assert bool(ranking.ranked) is runs
+    if runs and not domain.proxy_or_direct:
+        (connect,) = Race(Endpoint(host, 443), ranking).start(0.0)
+        assert isinstance(connect, Connect)
+        assert connect.through == domain.proxy
 
 
 # ---------------------------------------------------------------------- real sockets

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .discovery.diff import PvdChange
 from .model import Endpoint, PvdSet
+from .rank_rules import ADVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Any destination: a name that is in nobody's zone but everybody's (RFC 6761 s6.4 keeps it free), over HTTPS.
 ANYWHERE = Endpoint("general.invalid", 443)
-#: Ranking rules that are no reason to move: the network's own hints, and what only settles a tie.
-NO_REASON = frozenset({"metric", "hints", "incumbent", "name"})
+#: Ranking rules that are no reason to move: advice, and that one carries traffic already.
+NO_REASON = ADVICE | {"incumbent"}
 
 
 class Best:
