@@ -31,6 +31,7 @@ PUBLIC = [
     "Reachability",
     "ResolutionFailed",
     "Rule",
+    "WaitTimeout",
     "__version__",
     "connect",
     "open_connection",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -21,13 +22,15 @@ from .calls import (
 )
 from .changes import RaceChanges
 from .connection import Connection
+from .discovery.diff import PvdChange
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, drive
-from .drivers.stages import StreamStage, discard, wrap
+from .drivers.stages import Noting, StreamStage, discard, tls_context, wrap
 from .expectation import EXPECT_NOTHING
 from .files import read_configuration
 from .following import Following
 from .history import History
+from .holdings import Holding, Holdings, priority_of
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
     from .expectation import Expectations
-    from .model import Candidate, Ranking
+    from .model import Candidate, ProvisioningDomain, Ranking
     from .policy import Policy
     from .race.pacing import Pacing
 
@@ -112,6 +115,7 @@ class Connector(Following):
         self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._history = History()
+        self._holdings = Holdings()
         self._rankings: dict[
             tuple[str, int, Policy | None, str | None], tuple[Expectations, Ranking, bool]
         ] = {}
@@ -205,17 +209,17 @@ class Connector(Following):
         level, check = readiness(ready, secure=context is not None)
         driven: Driven[ByteStream]
         if context is None and check is None:
-            driven, report, farewell = await self._race(host, port, policy, label, timeout)
+            driven, report, farewell, held = await self._race(host, port, policy, label, timeout)
             assert driven.sock is not None
-            return Connection(await wrap(driven.sock), report, farewell)
+            return Connection(await wrap(driven.sock), report, farewell, held)
         check_endpoint(host, port)
-        stage = StreamStage(context, server_hostname or tls_name(host) if context else None, check)
+        stage = Noting(StreamStage(context, server_hostname or tls_name(host) if context else None, check))
         hold = level == "tcp"
-        driven, report, farewell = await self._race(
+        driven, report, farewell, held = await self._race(
             host, port, policy, label, timeout, stage=stage, discard=discard, hold=hold, ready=level
         )
         assert driven.product is not None
-        return Connection(driven.product, report, farewell)
+        return Connection(driven.product, report, farewell, held)
 
     async def connect(
         self,
@@ -231,7 +235,7 @@ class Connector(Following):
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
         driven: Driven[Any]
-        driven, report, _ = await self._race(host, port, policy, label, timeout)
+        driven, report, *_ = await self._race(host, port, policy, label, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
@@ -255,11 +259,13 @@ class Connector(Following):
         ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
 
-        async def quietly(sock: socket.socket, candidate: Candidate) -> T:
-            return await stage(LeavingSocket.of(sock, self._lingering), candidate)
+        noting = Noting(stage)
 
-        driven, report, _ = await self._race(
-            host, port, policy, label, timeout, stage=stage, quietly=quietly, discard=discard, ready=ready
+        async def quietly(sock: socket.socket, candidate: Candidate) -> T:
+            return await noting(LeavingSocket.of(sock, self._lingering), candidate)
+
+        driven, report, *_ = await self._race(
+            host, port, policy, label, timeout, stage=noting, quietly=quietly, discard=discard, ready=ready
         )
         assert driven.product is not None
         return driven.product, report
@@ -274,15 +280,15 @@ class Connector(Following):
         label: str | None,
         timeout: float | None,
         *,
-        stage: Stage[T] | None = None,
+        stage: Noting[T] | None = None,
         quietly: Stage[T] | None = None,
         discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
-    ) -> tuple[Driven[T], RaceReport, Lingering | None]:
-        """One race. The last value is where its sockets go in the end, if policy asks for silence.
+    ) -> tuple[Driven[T], RaceReport, Lingering | None, Holding | None]:
+        """One race. The third value is where its sockets go in the end, if policy asks for silence.
 
-        ``quietly`` is the stage for then, if it is another one.
+        ``quietly`` is the stage for then, if it is another one. The last value is of an exclusive PvD.
         """
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
@@ -302,14 +308,13 @@ class Connector(Following):
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
         release = farewell.release if farewell is not None else close_now
-        if farewell is not None and quietly is not None:
-            stage = quietly
+        run: Stage[T] | None = quietly if farewell is not None and quietly is not None else stage
         try:
             driven = await drive(
                 race,
                 self.resolver,
                 changes=changes,
-                stage=stage,
+                stage=run,
                 discard=discard,
                 release=release,
                 on_need=self.on_need,
@@ -321,12 +326,31 @@ class Connector(Following):
         if not isinstance(race.outcome, Won):
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
-        return driven, report, farewell
+        held = None
+        winner = race.outcome.attempt.candidate
+        if winner.pvd.exclusive:
+            noted = [] if stage is None else [sock for candidate, sock in stage.noted if candidate is winner]
+            sock = weakref.ref(driven.sock) if driven.sock is not None else noted[0]
+            layers = self._configuration.layers(endpoint, self._policy, policy, label)
+            held = self._hold(winner.pvd, sock, priority_of(layers))
+        return driven, report, farewell, held
+
+    def _hold(self, pvd: ProvisioningDomain, sock: weakref.ref[socket.socket], priority: int) -> Holding:
+        """A connection has an exclusive PvD now; who loses it to this one is told."""
+        holding = Holding(pvd.name, priority, lambda: (own := sock()) is not None and own.fileno() >= 0)
+        if lost := self._holdings.take(holding):
+            for other in lost:
+                other.preempt()
+            self._monitor.announce(PvdChange("preempted", pvd))
+        return holding
 
     def _rank(
         self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
     ) -> tuple[Ranking, bool]:
         """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
+        if self._holdings:
+            policies = self._configuration.layers(endpoint, self._policy, policy, label)
+            pvds = self._holdings.as_seen_by(pvds, priority_of(policies))
         history = self._history
         expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
@@ -348,16 +372,3 @@ class Connector(Following):
                 hook(report)
             except Exception:
                 log.exception("hook %r failed on the report of %s", hook, report.endpoint)
-
-
-def tls_context(tls: object) -> ssl.SSLContext | None:
-    """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
-    if tls is False:
-        return None
-    import ssl
-
-    if tls is True:
-        return ssl.create_default_context()
-    if isinstance(tls, ssl.SSLContext):
-        return tls
-    raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")

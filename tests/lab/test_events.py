@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from anyio.abc import SocketAttribute
 
 import pvdrace
-from lab.racing import configuration, opened, policy, reach, sent
+from lab.racing import configuration, opened, policy, reach, sent, trusting
 from pvdrace.config import Configuration
 from pvdrace.discovery.kernel import Kernel
 from pvdrace.discovery.state import KernelState
@@ -219,3 +221,74 @@ async def test_every_packet_of_a_stream_is_on_its_link_while_the_choice_flips(t2
     ports = {link.name: {packet.source_port for packet in sent(link)} for link in t2}
     assert sock[1] in ports["wA"]
     assert sock[1] not in ports["wB"]
+
+
+# ---------------------------------------------------------------------- WM: priority
+
+
+def urgent(priority: int, **lists: str) -> pvdrace.Policy:
+    """A policy with a priority."""
+    words: Any = {name: selectors.split() for name, selectors in lists.items()}
+    return pvdrace.Policy(priority=priority, **words)
+
+
+@pytest.mark.row("3.17")
+async def test_a_higher_priority_takes_an_exclusive_pvd_and_the_lower_falls_back(t2: Lab) -> None:
+    """WM: priority. Exclusive PvD: low priority gets the event and falls back to B, until A is free again."""
+    told: list[str] = []
+
+    async def listen(connector: pvdrace.Connector) -> None:
+        async with aclosing(connector.watch()) as changes:
+            async for change in changes:
+                told.append(str(change))  # noqa: PERF401
+
+    config = with_keys(t2, "wA", exclusive=True)
+    async with opened(t2, config) as connector, anyio.create_task_group() as tasks:
+        tasks.start_soon(listen, connector)
+        await anyio.sleep(0.05)
+        async with (
+            await connector.open_connection(t2.name, 80, timeout=5) as low,
+            await connector.open_connection(t2.name, 80, timeout=5, policy=urgent(0)) as same,
+        ):
+            assert (await talk(low), await talk(same)) == ("wA", "wA")
+            assert not low.preempted.is_set()
+            async with await connector.open_connection(t2.name, 80, timeout=5, policy=urgent(7)) as high:
+                assert await talk(high) == "wA"
+                with anyio.fail_after(1):
+                    await low.preempted.wait()
+                    await same.preempted.wait()
+                assert not high.preempted.is_set()
+                async with await connector.open_connection(t2.name, 80, timeout=5) as again:
+                    assert await talk(again) == "wB"
+                    (left_out,) = again.report.ranking.excluded
+                    assert str(left_out.excluded) == "in use by a higher priority"
+                with pytest.raises(pvdrace.NoUsablePvd, match="in use by a higher priority"):
+                    await connector.connect(t2.name, 80, timeout=5, policy=policy(require="pvd:wA"))
+        await anyio.lowlevel.checkpoint()
+        async with await connector.open_connection(t2.name, 80, timeout=5) as free:
+            assert await talk(free) == "wA"
+        tasks.cancel_scope.cancel()
+    assert told == ["wA preempted"]
+
+
+@pytest.mark.row("3.17")
+async def test_without_priorities_an_exclusive_pvd_is_shared(t2: Lab) -> None:
+    """WM: priority, the default: nothing is taken from anybody; raw sockets and TLS streams count as well."""
+    async with opened(t2, with_keys(t2, "wA", exclusive=True)) as connector:
+        sock, _ = await connector.connect(t2.name, 80, timeout=5)
+        word, report = await reach(connector, t2)
+        assert word == "wA"
+        async with await connector.open_connection(
+            t2.name, 443, tls=trusting(t2), timeout=5, policy=urgent(1)
+        ) as high:
+            assert report.winner is not None
+            word, _ = await reach(connector, t2)
+            assert word == "wB", "a TLS stream holds it too"
+            assert not high.preempted.is_set()
+        sock.close()
+        higher, _ = await connector.connect(t2.name, 80, timeout=5, policy=urgent(1))
+        word, _ = await reach(connector, t2)
+        assert word == "wB", "so does a raw socket"
+        higher.close()
+        word, _ = await reach(connector, t2)
+        assert word == "wA"
