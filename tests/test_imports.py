@@ -10,6 +10,7 @@ import pytest
 import pvdrace
 
 PUBLIC = [
+    "Answer",
     "Configuration",
     "ConfigurationError",
     "ConnectFailed",

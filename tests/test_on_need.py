@@ -158,3 +158,19 @@ def test_an_attempt_has_the_time_of_the_warm_up_besides() -> None:
     )
     scene = scenario("198.51.100.1", cell=pvd(v4=ok(1400), warmup=1.5), pacing=FAST)
     assert scene.won
+
+
+async def test_a_question_needs_the_pvd_too(dns: Dns) -> None:
+    asked_before: list[int] = []
+
+    async def dial(domain: pvdrace.ProvisioningDomain) -> None:
+        asked_before.append(len(dns.asked))
+        if len(asked_before) > 1:
+            raise RuntimeError("no\ndial tone")
+
+    async with pvdrace.Connector(two(dns, 1.0), on_need=dial) as connector:
+        (answer,) = await connector.resolve(HOST)
+        assert (answer.address, answer.pvd) == ("127.0.0.1", "a")
+        with pytest.raises(pvdrace.ResolutionFailed, match="a not brought up: no dial tone"):
+            await connector.resolve(HOST)
+    assert asked_before[0] == 0

@@ -39,6 +39,7 @@ DOERS = frozenset(
         "net/admission.py",
         "net/lingering.py",
         "net/sockets.py",
+        "resolving.py",
         "telemetry/terminal.py",
         "testing/sources.py",
     }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import integrations as integrations
     from . import lab as lab
     from . import testing as testing
+    from .answers import Answer as Answer
     from .config import Configuration as Configuration
     from .connection import Connection as Connection
     from .connector import Connector as Connector
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .rules import Rule as Rule
 
 _HOMES = {
+    "Answer": "answers",
     "Configuration": "config",
     "ConfigurationError": "errors",
     "ConnectFailed": "errors",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from .answers import Answer
 from .calls import (
     check_endpoint,
     check_label,
@@ -38,6 +39,7 @@ from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
+from .resolving import Resolving
 
 if TYPE_CHECKING:
     import os
@@ -69,7 +71,7 @@ RANKINGS_KEPT = 1024
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
-class Connector(Following):
+class Connector(Following, Resolving):
     """The long-lived owner of what races share: the snapshot of PvDs, the DNS caches, the policy.
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
@@ -182,7 +184,7 @@ class Connector(Following):
 
     async def open_connection(
         self,
-        host: str,
+        host: str | Answer,
         port: int,
         *,
         tls: TlsSetting = False,
@@ -194,6 +196,8 @@ class Connector(Following):
     ) -> Connection:
         """Race to ``host``:``port`` across the PvDs and return the winning stream.
 
+        An `Answer` for a host is dialled in the PvD that gave it; policy that puts it elsewhere is an error
+        (`PolicyProhibited`), unless it has ``cross_pvd``. The name to verify is the one that was asked for.
         ``tls``: True for the system's trust store, or a context; ``server_hostname`` is the name to verify
         (the host by default). ``ready``: what a winner must have done: ``"tcp"``, ``"tls"`` (the default
         where ``tls`` is set) or an asynchronous function on the stream, which says no by raising or by
@@ -212,8 +216,9 @@ class Connector(Following):
             driven, report, farewell, held = await self._race(host, port, policy, label, timeout)
             assert driven.sock is not None
             return Connection(await wrap(driven.sock), report, farewell, held)
-        check_endpoint(host, port)
-        stage = Noting(StreamStage(context, server_hostname or tls_name(host) if context else None, check))
+        check_endpoint(str(host), port)
+        name = tls_name(host.name if isinstance(host, Answer) else host)
+        stage = Noting(StreamStage(context, server_hostname or name if context else None, check))
         hold = level == "tcp"
         driven, report, farewell, held = await self._race(
             host, port, policy, label, timeout, stage=stage, discard=discard, hold=hold, ready=level
@@ -223,7 +228,7 @@ class Connector(Following):
 
     async def connect(
         self,
-        host: str,
+        host: str | Answer,
         port: int,
         *,
         policy: Policy | None = None,
@@ -242,7 +247,7 @@ class Connector(Following):
     async def race_for(
         self,
         stage: Stage[T],
-        host: str,
+        host: str | Answer,
         port: int,
         *,
         discard: Callable[[T], Awaitable[None]],
@@ -274,7 +279,7 @@ class Connector(Following):
 
     async def _race(
         self,
-        host: str,
+        host: str | Answer,
         port: int,
         policy: Policy | None,
         label: str | None,
@@ -290,10 +295,12 @@ class Connector(Following):
 
         ``quietly`` is the stage for then, if it is another one. The last value is of an exclusive PvD.
         """
+        label = check_label(label) or self._label
+        if isinstance(host, Answer):
+            host, policy = await self._dial(host, port, policy, label)
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
-        label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
         ranking, quiet = self._rank(pvds, endpoint, policy, label)
