@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -15,6 +18,9 @@ import pvdrace
 from loopback import HOST, Dns, Server, certificate_for, closing, trusting
 from proxies import ProxyServer, http_proxy, saying, socks_proxy
 from pvdrace.config import Configuration, PvdConfig, parse
+from pvdrace.dns.resolver import PvdResolver
+from pvdrace.drivers.aio import drive
+from pvdrace.drivers.stages import StreamStage, discard
 from pvdrace.model import (
     Endpoint,
     LocalAddress,
@@ -34,8 +40,10 @@ from pvdrace.ranking import rank
 from pvdrace.testing import scenario as scenes
 from pvdrace.testing.scenario import Scenario, blackhole, ok, pvd, refused, same, scenario
 from replayed import check_replay
+from stepwise import Steps
 
 PROXY = "http://10.0.1.9:3128"
+SWIFT = Pacing(connection_attempt_delay=0.02, minimum_connection_attempt_delay=0.01, path_delay=0.02)
 QUICK = Pacing(path_delay=0.25, attempt_timeout=0.4)
 
 
@@ -389,3 +397,48 @@ async def test_localhost_is_not_asked_of_a_proxy(dns: Dns) -> None:
             await here.open_connection("127.0.0.1", server.port, timeout=5) as connection,
         ):
             assert await word(connection) == b"home\n"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["refusal", "silence"])
+async def test_cancelled_at_any_step_nothing_is_left(
+    anyio_backend: str, kind: str, dns: Dns, authority: trustme.CA
+) -> None:
+    """A proxy that fails, or says nothing, in the first PvD; a tunnel and TLS in the second."""
+    server = Server("127.0.0.1", context=certificate_for(authority, HOST))
+    make, _ = FAULTS[kind]
+    context = trusting(authority)
+    with closing(server), make() as bad, http_proxy(server.port) as good:
+        second = replace(configured(good.url, dns), name="second", metric=5)
+        ranked = [
+            Ranked(ProvisioningDomain(pvd.name, interface="lo", proxy=pvd.proxy), n * 0.02)
+            for n, pvd in enumerate((configured(bad.url, dns), second))
+        ]
+
+        async def work() -> None:
+            race = Race(Endpoint(HOST, 443), Ranking(tuple(ranked)), SWIFT)
+            driven = await drive(race, PvdResolver(), stage=StreamStage(context, HOST, None), discard=discard)
+            assert driven.product is not None, str(RaceReport.of(race))
+            await discard(driven.product)
+
+        await work()
+        whole = Steps()
+        await whole.run(work, anyio_backend)
+        await anyio.sleep(0.1)
+        before, tasks = descriptors(), len(anyio.get_running_tasks())
+        cancelled = 0
+        for at in range(1, whole.count + 1):
+            steps = Steps(at)
+            await steps.run(work, anyio_backend)
+            cancelled += steps.scope.cancelled_caught
+            with anyio.move_on_after(5):
+                while descriptors() > before:
+                    gc.collect()
+                    await anyio.sleep(0.001)
+            assert descriptors() <= before, f"a descriptor is left after a cancellation at step {at}"
+            assert len(anyio.get_running_tasks()) == tasks, f"a task is left after step {at}"
+        assert cancelled > whole.count / 2
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
