@@ -23,7 +23,7 @@ from .calls import (
 )
 from .changes import RaceChanges
 from .connection import Connection
-from .discovery.diff import PvdChange
+from .discovery.diff import diff
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, drive
 from .drivers.stages import Noting, StreamStage, discard, tls_context, wrap
@@ -31,7 +31,7 @@ from .expectation import EXPECT_NOTHING
 from .files import read_configuration
 from .following import Following
 from .history import History
-from .holdings import Holding, Holdings, priority_of
+from .holdings import Holdings, priority_of
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
     from .expectation import Expectations
-    from .model import Candidate, ProvisioningDomain, Ranking
+    from .following import Decided
+    from .holdings import Holding
+    from .model import Candidate
     from .policy import Policy
     from .race.pacing import Pacing
 
@@ -119,7 +121,7 @@ class Connector(Following, Resolving):
         self._history = History()
         self._holdings = Holdings()
         self._rankings: dict[
-            tuple[str, int, Policy | None, str | None], tuple[Expectations, Ranking, bool]
+            tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, Decided]
         ] = {}
         self._ranked_snapshot: PvdSet | None = None
 
@@ -263,7 +265,6 @@ class Connector(Following, Resolving):
         that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
         ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
-
         noting = Noting(stage)
 
         async def quietly(sock: socket.socket, candidate: Candidate) -> T:
@@ -303,14 +304,14 @@ class Connector(Following, Resolving):
         check_policy(policy)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet = self._rank(pvds, endpoint, policy, label)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
+        ranking, quiet, rtt = self._rank(pvds, endpoint, policy, label, ready)
+        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout, rtt=rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
             changes = RaceChanges(
-                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label)[0]
+                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label, ready)[0]
             )
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
@@ -328,7 +329,8 @@ class Connector(Following, Resolving):
             )
         finally:
             report = RaceReport.of(race, ready)
-            self._history.learn(report, time.monotonic())
+            if not local:
+                self._history.learn(report, time.monotonic(), self._monitor.snapshot)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
@@ -342,36 +344,44 @@ class Connector(Following, Resolving):
             held = self._hold(winner.pvd, sock, priority_of(layers))
         return driven, report, farewell, held
 
-    def _hold(self, pvd: ProvisioningDomain, sock: weakref.ref[socket.socket], priority: int) -> Holding:
-        """A connection has an exclusive PvD now; who loses it to this one is told."""
-        holding = Holding(pvd.name, priority, lambda: (own := sock()) is not None and own.fileno() >= 0)
-        if lost := self._holdings.take(holding):
-            for other in lost:
-                other.preempt()
-            self._monitor.announce(PvdChange("preempted", pvd))
-        return holding
-
     def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool]:
-        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decided:
+        """`rank` and `forbids`, remembered for as long as the snapshot and the history hold."""
+        expected = EXPECT_NOTHING
+        if pvds is not NO_PVDS:
+            now = time.monotonic()
+            if pvds is not self._ranked_snapshot:
+                self._rankings.clear()
+                if self._ranked_snapshot is not None:
+                    self._history.moved(diff(self._ranked_snapshot, pvds), now)
+                self._ranked_snapshot = pvds
+            expected = self._history.expected(pvds, endpoint, ready, now)
         if self._holdings:
             policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            pvds = self._holdings.as_seen_by(pvds, priority_of(policies))
-        history = self._history
-        expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
-        if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
-            self._rankings.clear()
-            self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy, label)
+            left = self._holdings.as_seen_by(pvds, priority_of(policies))
+            if left is not pvds:
+                return self._decide(left, endpoint, policy, label, expected)
+        key = (endpoint, policy, label, ready)
         found = self._rankings.get(key)
-        if found is None or found[0] != expected:
+        if found is None or found[0] is not expected:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
-            policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
-            found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
-        return found[1:]
+            found = self._rankings[key] = expected, self._decide(pvds, endpoint, policy, label, expected)
+        return found[1]
+
+    def _decide(
+        self,
+        pvds: PvdSet,
+        endpoint: Endpoint,
+        policy: Policy | None,
+        label: str | None,
+        expected: Expectations,
+    ) -> Decided:
+        policies = self._configuration.layers(endpoint, self._policy, policy, label)
+        ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
+        rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
+        return ranking, forbids(policies, ranking), rtt
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -9,20 +10,34 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .best import ANYWHERE, Best, usable
-from .calls import check_endpoint, check_policy, check_timeout, nobody_yet
+from .calls import check_endpoint, check_label, check_policy, check_timeout, nobody_yet
+from .discovery.diff import PvdChange
+from .holdings import Holding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    import socket
+    import weakref
+    from collections.abc import AsyncGenerator, Mapping
 
-    from .discovery.diff import PvdChange
+    from .expectation import Expectations
+    from .history import History
+    from .holdings import Holdings
     from .model import Endpoint, ProvisioningDomain, PvdSet, Ranking
     from .monitor import Monitor
     from .policy import Policy
+
+    #: The ranking, whether it asks for silence, and the round-trip times that are known.
+    Decided = tuple[Ranking, bool, Mapping[str, Mapping[str, float]]]
+
+#: General traffic is over TLS: history knows by what a winner must have done.
+READY = "tls"
 
 
 class Following(ABC):
     """The part of a `Connector` that follows the PvDs."""
 
+    _history: History
+    _holdings: Holdings
     _monitor: Monitor
     _label: str | None
 
@@ -32,8 +47,18 @@ class Following(ABC):
 
     @abstractmethod
     def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool]: ...
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decided: ...
+
+    @abstractmethod
+    def _decide(
+        self,
+        pvds: PvdSet,
+        endpoint: Endpoint,
+        policy: Policy | None,
+        label: str | None,
+        expected: Expectations,
+    ) -> Decided: ...
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after the last `snapshot`, until the caller stops asking.
@@ -45,7 +70,7 @@ class Following(ABC):
 
         Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
         """
-        best = Best(lambda pvds: self._rank(pvds, ANYWHERE, None, self._label)[0], await self._seen())
+        best = Best(self._rank_anywhere, await self._seen())
         async with aclosing(self._monitor.changes(best.look)) as changes:
             async for change in changes:
                 yield change
@@ -71,18 +96,35 @@ class Following(ABC):
             endpoint = check_endpoint(ANYWHERE.host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
-        ranking = self._rank(await self.snapshot(), endpoint, policy, label or self._label)[0]
+        label = check_label(label) or self._label
+        ranking = self._rank(await self.snapshot(), endpoint, policy, label, READY)[0]
         if not ranking.ranked:
             with anyio.move_on_after(timeout):
                 async with aclosing(self._monitor.changes()) as changes:
                     async for _ in changes:
-                        pvds = self._monitor.snapshot
-                        ranking = self._rank(pvds, endpoint, policy, label or self._label)[0]
+                        ranking = self._rank(self._monitor.snapshot, endpoint, policy, label, READY)[0]
                         if ranking.ranked:
                             break
         if not ranking.ranked:
             raise nobody_yet(endpoint if host else None, ranking, timeout)
         return usable(ranking)
+
+    def _hold(self, pvd: ProvisioningDomain, sock: weakref.ref[socket.socket], priority: int) -> Holding:
+        """A connection has an exclusive PvD now; who loses it to this one is told."""
+        holding = Holding(pvd.name, priority, lambda: (own := sock()) is not None and own.fileno() >= 0)
+        if lost := self._holdings.take(holding):
+            for other in lost:
+                other.preempt()
+            self._monitor.announce(PvdChange("preempted", pvd))
+        return holding
+
+    def _rank_anywhere(self, pvds: PvdSet) -> Ranking:
+        """For general traffic; ``pvds`` may be some of the snapshot's, of which history is not to learn."""
+        snapshot = self._monitor.snapshot
+        if pvds is snapshot:
+            return self._rank(pvds, ANYWHERE, None, self._label, READY)[0]
+        expected = self._history.expected(snapshot, ANYWHERE, READY, time.monotonic())
+        return self._decide(pvds, ANYWHERE, None, self._label, expected)[0]
 
     async def _seen(self) -> PvdSet:
         """The last snapshot, or the first."""

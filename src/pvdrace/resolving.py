@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .dns.conversations import Release
     from .dns.resolver import PvdResolver
     from .drivers.warmup import OnNeed
-    from .model import PvdSet, Ranked, Ranking
+    from .following import Decided
+    from .model import PvdSet, Ranked
     from .net.lingering import Lingering
     from .policy import Policy
 
@@ -43,8 +44,8 @@ class Resolving(ABC):
 
     @abstractmethod
     def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool]: ...
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decided: ...
 
     async def resolve(
         self, name: str, *, policy: Policy | None = None, label: str | None = None
@@ -64,7 +65,8 @@ class Resolving(ABC):
         check_policy(policy)
         endpoint = Endpoint(host, 0)  # rules for a port say nothing of a mere question
         pvds = await self.snapshot()
-        ranking, quiet = self._rank(pvds, endpoint, policy, check_label(label) or self._label)
+        label = check_label(label) or self._label
+        ranking, quiet, _ = self._rank(pvds, endpoint, policy, label, "tcp")
         asked = [ranked for ranked in ranking.ranked if ranked.pvd.proxy is None]
         if not asked:
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
