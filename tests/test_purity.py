@@ -30,13 +30,18 @@ DOERS = frozenset(
         "dns/conversations.py",
         "dns/resolver.py",
         "drivers/aio.py",
+        "drivers/roles.py",
         "drivers/stages.py",
+        "drivers/tunnel.py",
+        "drivers/warmup.py",
         "files.py",
+        "following.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",
         "net/rule_manager.py",
         "net/sockets.py",
+        "resolving.py",
         "telemetry/terminal.py",
         "testing/sources.py",
     }
@@ -178,6 +183,8 @@ def test_the_core_is_among_the_deciders() -> None:
         "drivers/virtual",
         "dns/wire",
         "net/failures",
+        "net/tunnel",
+        "proxies",
         "discovery/decode",
     } <= known
     assert {f"race/{name}" for name in ("actions", "branch", "events", "ordering", "race", "report")} <= known

@@ -76,7 +76,7 @@ def _route(pvd: ProvisioningDomain, known: Expectation, question: Question) -> i
 
     A route is a claim, as a zone is: one of a PvD that is not trusted is no more than a default.
     """
-    if not question.literal or not pvd.trusted:
+    if not question.literal or not pvd.trusted or pvd.proxy is not None:
         return 0
     return -max(route_length(pvd, target(pvd, question.literal)), 0)
 
