@@ -305,6 +305,12 @@ def test_the_family_that_does_not_work_is_tried_last() -> None:
     assert ranking_of(A, expected={"a": Expectation(blocked=(4,))}).ranked[0].families == (6, 4)
 
 
+@pytest.mark.row("4.2")
+def test_equal_pvds_have_the_same_winner_in_50_runs_and_when_made_anew_in_reverse_order() -> None:
+    for made in ((A, B, C), (C, B, A)):
+        assert {order_of(ranking_of(*[replace(pvd) for pvd in made])) for _ in range(50)} == {"abc"}
+
+
 def test_the_hotel_that_passes_the_web_alone_is_used_for_it_and_for_nothing_else() -> None:
     hotel = replace(
         A, reached=(reached(4, PARTIAL, 80, 443), reached(6, PARTIAL, 80, 443)), reachability=PARTIAL
@@ -523,6 +529,7 @@ def test_without_the_rule_of_cost_nobody_waits_for_it() -> None:
     assert order_of(ranking_of(LTE, wifi, policy=Policy(rank_by=["hints"]))) == "ltea"
 
 
+@pytest.mark.row("4.3")
 def test_spread_shares_the_destinations_and_is_sticky() -> None:
     policy = Policy(rank_by=["spread"])
     firsts = [ranking_of(A, B, to=f"host{n}.example", policy=policy).ranked[0].pvd.name for n in range(200)]
