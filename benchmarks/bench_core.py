@@ -23,16 +23,17 @@ import anyio
 import trio
 import trio.testing
 
-from pvdrace.config import parse
-from pvdrace.connector import Connector
+from pvdrace.config import Configuration
 from pvdrace.drivers.virtual import simulate
 from pvdrace.expectation import Expectation
+from pvdrace.history import History
 from pvdrace.model import Endpoint, PvdSet
 from pvdrace.race.actions import Connect
 from pvdrace.race.events import LookupAnswered, Ready
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Race, Won
 from pvdrace.ranking import rank
+from pvdrace.rankings import Rankings
 from pvdrace.testing.scenario import HOST, build_pvds, pvd
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def one_attempt() -> list[Row]:
         raw_times: list[float] = []
         awaited_times: list[float] = []
         core_times: list[float] = []
-        rankings = Rankings()
+        rankings = Ranked()
         for _ in range(ROUNDS):
             raw_times += timed(raw, 100)
             awaited_times += asyncio.run(awaited(address, 100))
@@ -126,7 +127,7 @@ def one_attempt() -> list[Row]:
     ]
 
 
-class Rankings:
+class Ranked:
     """Four PvDs of which the times are known, ranked for one destination."""
 
     ENDPOINT = Endpoint(HOST, 443)
@@ -141,10 +142,7 @@ class Rankings:
         # As after each connection: a little else is known of the one that has won.
         self.known = [known, {**known, "eth": Expectation(0.021, 0.051, incumbent=True)}]
         self.turn = 0
-        config = "discover = []\n" + "".join(
-            f'[[pvd]]\nname = "{name}"\ninterface = "lo"\ncost = "unmetered"\n' for name in names
-        )
-        self.connector = Connector(parse(config))
+        self.rankings = Rankings(Configuration(), None, Pacing(), History(), None)
         self.warm_times: list[float] = []
         self.cold_times: list[float] = []
         self.other_times: list[float] = []
@@ -166,7 +164,7 @@ class Rankings:
 
     def kept(self) -> None:
         """What a connection pays where nothing changed: the connector keeps its rankings."""
-        self.connector._rank(self.pvds, self.ENDPOINT, None, None)
+        self.rankings.of(self.pvds, self.ENDPOINT, None, None, "tcp", 0.0)
 
     def measure(self) -> None:
         self.warm_times += timed(self.warm, 100)

@@ -173,7 +173,7 @@ def test_the_core_is_among_the_deciders() -> None:
         "config",
         "errors",
         "membership",
-        "history",
+        "history/history",
         "drivers/virtual",
         "dns/wire",
         "net/failures",

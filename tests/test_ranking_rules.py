@@ -416,9 +416,13 @@ def test_the_rule_says_what_it_saw() -> None:
     )
 
 
-def test_what_was_never_measured_displaces_nobody_and_has_its_turn_when_the_incumbent_is_set_aside() -> None:
+def test_what_was_never_measured_displaces_the_incumbent_only_where_advice_has_it_first() -> None:
+    """One that is attached anew gets a connection to show what it can do; then it is measured."""
+    better = replace(A, configured_metric=1), replace(B, configured_metric=2)
+    worse = replace(A, configured_metric=2), replace(B, configured_metric=1)
     known = times(a=None, b=50)
-    assert order_of(ranking_of(A, B, expected=served(known, "b"))) == "ba"
+    assert order_of(ranking_of(*better, expected=served(known, "b"))) == "ab"
+    assert order_of(ranking_of(*worse, expected=served(known, "b"))) == "ba"
     check(
         """
         a 0 ms (not tried yet)
@@ -435,7 +439,7 @@ def test_a_flapping_pvd_is_not_first_and_the_incumbent_cannot_help_it() -> None:
     check(
         """
         b 0 ms (stable)
-        a 250 ms (came and went 5 times lately)
+        a 250 ms (came or went 5 times lately)
         """,
         *(A, B),
         expected=expected,

@@ -15,7 +15,6 @@ from .calls import (
     check_policy,
     check_timeout,
     failure,
-    forbids,
     readiness,
     requirements,
     tls_name,
@@ -26,17 +25,17 @@ from .connection import Connection
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
-from .expectation import EXPECT_NOTHING
 from .explanation import explain
 from .files import read_configuration
 from .history import History
-from .model import Endpoint, PvdSet, is_loopback
+from .model import is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
 from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
-from .ranking import rank, rank_by_choice
+from .ranking import rank
+from .rankings import NO_PVDS, Rankings
 
 if TYPE_CHECKING:
     import os
@@ -52,11 +51,11 @@ if TYPE_CHECKING:
     from .choosing import OnAmbiguous
     from .config import Configuration
     from .discovery.diff import PvdChange
-    from .expectation import Expectations
     from .explanation import Explanation
-    from .model import Candidate, Ranked, Ranking
+    from .model import Candidate, PvdSet
     from .policy import Policy
     from .race.pacing import Pacing
+    from .rankings import Ranks
 
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
@@ -64,9 +63,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
-
-RANKINGS_KEPT = 1024
-NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
 class Connector:
@@ -115,11 +111,8 @@ class Connector:
         self._opened = False
         self._history = History()
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
-        self._rankings: dict[
-            tuple[str, int, Policy | None, str | None],
-            tuple[Expectations, Ranking, bool, tuple[Ranked, ...]],
-        ] = {}
-        self._ranked_snapshot: PvdSet | None = None
+        choices = self._chooser.choices if self._chooser is not None else None
+        self._rankings = Rankings(self._configuration, self._policy, self._pacing, self._history, choices)
 
     @property
     def configuration(self) -> Configuration:
@@ -280,9 +273,17 @@ class Connector:
         return driven.product, report
 
     async def explain(
-        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        policy: Policy | None = None,
+        label: str | None = None,
+        ready: str = "tcp",
     ) -> Explanation:
         """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        ``ready``: what a winner must have done; what was learnt is learnt for that.
 
         Raises ValueError if the arguments make no sense.
         """
@@ -290,8 +291,8 @@ class Connector:
         check_policy(policy)
         label = check_label(label) or self._label
         pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
-        ranking = self._rank(pvds, endpoint, policy, label)[0]
-        layers = self._configuration.layers(endpoint, self._policy, policy, label)
+        ranking = self._rankings.of(pvds, endpoint, policy, label, ready, time.monotonic()).ranking
+        layers = self._rankings.layers(endpoint, policy, label)
         return explain(endpoint, ranking, [name for name, _ in layers], self.resolver.servers)
 
     # ------------------------------------------------------------------ the straight line
@@ -320,19 +321,22 @@ class Connector:
         label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet, undecided = self._rank(pvds, endpoint, policy, label)
+
+        def ranks(pvds: PvdSet) -> Ranks:
+            return self._rankings.of(pvds, endpoint, policy, label, ready, time.monotonic())
+
+        ranking, quiet, rtt, undecided = ranks(pvds)
         if undecided and self._chooser is not None:
             await self._chooser.ask(undecided)
-            self._rankings.clear()
-            ranking, quiet, _ = self._rank(pvds, endpoint, policy, label)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
+            self._rankings.forget()
+            pvds = await self.snapshot()  # it may have taken its time
+            ranking, quiet, rtt, _ = ranks(pvds)
+        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout, rtt=rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
-            changes = RaceChanges(
-                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label)[0]
-            )
+            changes = RaceChanges(self._monitor, pvds, race, lambda new: ranks(new).ranking)
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
         release = farewell.release if farewell is not None else close_now
@@ -344,37 +348,13 @@ class Connector:
             )
         finally:
             report = RaceReport.of(race, ready)
-            self._history.learn(report, time.monotonic())
+            if not local:
+                self._history.learn(report, time.monotonic(), self._monitor.snapshot)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
         return driven, report, farewell
-
-    def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool, tuple[Ranked, ...]]:
-        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure.
-
-        The last value are the PvDs to ask the application about.
-        """
-        history = self._history
-        expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
-        if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
-            self._rankings.clear()
-            self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy, label)
-        found = self._rankings.get(key)
-        if found is None or found[0] != expected:
-            if len(self._rankings) >= RANKINGS_KEPT:
-                self._rankings.clear()
-            policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            choices = self._chooser.choices if self._chooser is not None else None
-            ranking, between = rank_by_choice(
-                pvds, endpoint, policies, choices, pacing=self._pacing, expected=expected, label=label
-            )
-            found = self._rankings[key] = expected, ranking, forbids(policies, ranking), between
-        return found[1:]
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

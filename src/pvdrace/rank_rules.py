@@ -202,8 +202,7 @@ def _times(several: Sequence[Expectation]) -> list[int]:
     Buckets with fixed borders would let two PvDs that are 1 ms apart change places by noise. Steps counted
     from the fastest have no border near it: who is not clearly slower ties with it, and the incumbent rule
     lets the one that served last time stay. So it stays unless another is clearly faster, and the order is
-    still total. A PvD of which nothing is known ties with the fastest: it is worth a try, and the incumbent
-    rule says when.
+    still total. A PvD of which nothing is known ties with the fastest: it is worth a try.
     """
     ready = [known.ready for known in several]
     fastest = min([seconds for seconds in ready if seconds is not None], default=0.0)
@@ -232,26 +231,28 @@ def _say_time(pvd: ProvisioningDomain, known: Expectation, question: Question) -
 
 
 def _stability(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
-    """By powers of two; to have gone once is no flapping."""
-    return max(0, known.flaps.bit_length() - 1)
+    """By powers of two; to have gone once and come back is no flapping."""
+    return max(0, known.flaps.bit_length() - 2)
 
 
 def _say_stability(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
     flaps = known.flaps
-    return f"came and went {flaps} times lately" if flaps > 1 else "stable"
+    return f"came or went {flaps} times lately" if flaps > 3 else "stable"
 
 
 def _incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
-    """Who served last stays; where nobody does, a PvD of which nothing is known is tried before one that is.
+    """Who served last stays, but for a PvD that was never measured here: between the two, advice decides.
 
-    So a PvD that was never measured displaces no known good one, until history sets the incumbent aside: then
-    it is its turn, for one connection, and from then on it is measured too.
+    So one that is attached anew and comes first by its route metric gets one connection to show what it can
+    do, and is measured from then on; one that does not come first displaces nobody.
     """
-    return 0 if known.incumbent else 1 if known.ready is None else 2
+    return 0 if known.incumbent or known.ready is None else 1
 
 
 def _say_incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
-    return ("served last time", "not tried yet", "did not serve last time")[_incumbent(pvd, known, question)]
+    if known.incumbent:
+        return "served last time"
+    return "not tried yet" if known.ready is None else "did not serve last time"
 
 
 # ---------------------------------------------------------------------- advice
