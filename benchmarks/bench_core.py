@@ -24,6 +24,7 @@ import trio
 import trio.testing
 
 from pvdrace.config import Configuration
+from pvdrace.decisions import Decisions
 from pvdrace.drivers.virtual import simulate
 from pvdrace.expectation import Expectation
 from pvdrace.history import History
@@ -33,7 +34,6 @@ from pvdrace.race.events import LookupAnswered, Ready
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Race, Won
 from pvdrace.ranking import rank
-from pvdrace.rankings import Rankings
 from pvdrace.testing.scenario import HOST, build_pvds, pvd
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Ranked:
         # As after each connection: a little else is known of the one that has won.
         self.known = [known, {**known, "eth": Expectation(0.021, 0.051, incumbent=True)}]
         self.turn = 0
-        self.rankings = Rankings(Configuration(), None, Pacing(), History(), None)
+        self.decisions = Decisions(Configuration(), None, Pacing(), History())
         self.warm_times: list[float] = []
         self.cold_times: list[float] = []
         self.other_times: list[float] = []
@@ -164,7 +164,7 @@ class Ranked:
 
     def kept(self) -> None:
         """What a connection pays where nothing changed: the connector keeps its rankings."""
-        self.rankings.of(self.pvds, self.ENDPOINT, None, None, "tcp", 0.0)
+        self.decisions.decide(self.pvds, self.ENDPOINT, None, None, "tcp", 0.0)
 
     def measure(self) -> None:
         self.warm_times += timed(self.warm, 100)

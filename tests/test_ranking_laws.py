@@ -160,6 +160,7 @@ laws = settings(deadline=None)
 
 @given(worlds, st.randoms(use_true_random=False))
 @laws
+@pytest.mark.row("6.10", "4.2")
 def test_the_order_in_which_pvds_came_never_changes_the_result(world: World, random: object) -> None:
     before = world.ranking()
     random.shuffle(world.pvds)  # type: ignore[attr-defined]
@@ -218,6 +219,7 @@ def test_head_starts_begin_at_zero_never_decrease_and_end_in_none(world: World) 
 @pytest.mark.row("3.14", "3.27")
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14", "3.27")
 def test_more_cost_never_raises(world: World, data: st.DataObject) -> None:
     pvd = data.draw(st.sampled_from(world.pvds))
     cost = data.draw(st.builds(Cost, st.sampled_from(CostClass), flags))
@@ -229,6 +231,7 @@ def test_more_cost_never_raises(world: World, data: st.DataObject) -> None:
 @pytest.mark.row("3.14", "3.27")
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14")
 def test_a_failure_never_raises(world: World, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(world.pvds)).name
     world.never_raises(name, world.known(name)._replace(distrusted=True))
@@ -239,6 +242,7 @@ def test_a_failure_never_raises(world: World, data: st.DataObject) -> None:
 
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14", "3.43")
 def test_flapping_never_raises(world: World, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(world.pvds)).name
     known = world.known(name)
@@ -248,6 +252,7 @@ def test_flapping_never_raises(world: World, data: st.DataObject) -> None:
 @pytest.mark.row("3.14", "3.27")
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14")
 def test_latency_never_raises(world: World, data: st.DataObject) -> None:
     """Also that of the incumbent."""
     name = data.draw(st.sampled_from(world.pvds)).name
@@ -282,6 +287,7 @@ WORSE: dict[str, list[Any]] = {
 @pytest.mark.parametrize("term", sorted(WORSE))
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14", "3.27")
 def test_each_term_is_monotone(term: str, world: World, data: st.DataObject) -> None:
     pvd = data.draw(st.sampled_from(world.pvds))
     better = data.draw(st.integers(0, len(WORSE[term]) - 2))
@@ -305,6 +311,7 @@ def test_the_type_of_an_interface_counts_for_nothing(world: World, data: st.Data
 
 @pytest.mark.row("4.2")
 @given(st.permutations(["a", "b", "c", "d"]), endpoints)
+@pytest.mark.row("4.2")
 def test_ties_go_by_name(names: list[str], endpoint: Endpoint) -> None:
     found = tuple(ProvisioningDomain(name, interface=f"{name}0", addresses=(V6, V4)) for name in names)
     assert [entry.pvd.name for entry in rank(PvdSet(found), endpoint).ranked] == ["a", "b", "c", "d"]

@@ -171,6 +171,7 @@ def test_min_rate_holds_where_the_rate_is_known_and_for_every_layer() -> None:
     assert not rank(PvdSet((slow,)), Endpoint("x", 1), layers).ranked
 
 
+@pytest.mark.row("1.10")
 def test_rfc_7556_s7_1_the_zones_of_a_pvd_that_is_not_trusted_count_for_nothing() -> None:
     rogue = pvd("rogue", zones=("corp.example",), trusted=False)
     check(
@@ -257,6 +258,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
+@pytest.mark.row("1.6")
 def test_what_is_known_not_to_work_comes_last_and_without_a_head_start(case: str) -> None:
     bad, expectation, why = BAD[case]
     check(
@@ -311,6 +313,7 @@ def test_equal_pvds_have_the_same_winner_in_50_runs_and_when_made_anew_in_revers
         assert {order_of(ranking_of(*[replace(pvd) for pvd in made])) for _ in range(50)} == {"abc"}
 
 
+@pytest.mark.row("1.5", "6.7")
 def test_the_hotel_that_passes_the_web_alone_is_used_for_it_and_for_nothing_else() -> None:
     hotel = replace(
         A, reached=(reached(4, PARTIAL, 80, 443), reached(6, PARTIAL, 80, 443)), reachability=PARTIAL
@@ -434,6 +437,7 @@ def test_what_was_never_measured_displaces_the_incumbent_only_where_advice_has_i
     assert order_of(ranking_of(A, B, expected=times(a=50, b=None))) == "ba"
 
 
+@pytest.mark.row("3.43")
 def test_a_flapping_pvd_is_not_first_and_the_incumbent_cannot_help_it() -> None:
     expected = {"a": Expectation(ready=0.05, flaps=5, incumbent=True), "b": Expectation(ready=0.05)}
     check(
@@ -447,6 +451,7 @@ def test_a_flapping_pvd_is_not_first_and_the_incumbent_cannot_help_it() -> None:
     assert order_of(ranking_of(A, B, expected={**expected, "a": expected["a"]._replace(flaps=1)})) == "ab"
 
 
+@pytest.mark.row("3.16")
 def test_the_incumbent_stays() -> None:
     check(
         """
@@ -479,12 +484,14 @@ def test_hints_metric_then_route_preference_then_link_quality() -> None:
     )
 
 
+@pytest.mark.row("1.10")
 def test_a_rogue_router_cannot_raise_its_pvd() -> None:
     rogue = replace(B, route_preference=1, trusted=False)
     assert order_of(ranking_of(A, rogue)) == "ab"
     assert order_of(ranking_of(A, replace(rogue, trusted=True))) == "ba"
 
 
+@pytest.mark.row("1.10")
 def test_evidence_beats_advice() -> None:
     """The strongest signal there is, and nothing comes through: link quality must never veto evidence."""
     strong = replace(A, link_quality=1.0, route_preference=1)
@@ -591,6 +598,7 @@ def test_where_all_are_equally_bad_they_are_staggered_as_usual() -> None:
 
 
 @pytest.mark.parametrize("profile", CapacityProfile)
+@pytest.mark.row("1.11")
 def test_a_metered_pvd_waits_for_the_budget_of_the_profile(profile: CapacityProfile) -> None:
     ranking = ranking_of(A, LTE, policy=Policy(capacity_profile=profile))
     terms = capacity.TERMS[profile]

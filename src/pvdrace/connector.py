@@ -22,20 +22,21 @@ from .calls import (
 from .changes import RaceChanges
 from .choosing import Chooser
 from .connection import Connection
+from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .explanation import explain
 from .files import read_configuration
 from .history import History
-from .model import is_loopback
+from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
+from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
-from .rankings import NO_PVDS, Rankings
 
 if TYPE_CHECKING:
     import os
@@ -52,10 +53,9 @@ if TYPE_CHECKING:
     from .config import Configuration
     from .discovery.diff import PvdChange
     from .explanation import Explanation
-    from .model import Candidate, PvdSet
+    from .model import Candidate
     from .policy import Policy
     from .race.pacing import Pacing
-    from .rankings import Ranks
 
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
@@ -79,6 +79,8 @@ class Connector:
     ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
     apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
     once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
+    ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
+    (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -96,6 +98,7 @@ class Connector:
         observe: Observer | None = None,
         on_ambiguous: OnAmbiguous | None = None,
         dns_timeout: float = 5.0,
+        policy_routing: bool = False,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -106,13 +109,17 @@ class Connector:
         self.hooks = tuple(hooks)
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
-        self._monitor = Monitor(self._configuration)
+        self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
-        self._history = History()
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
-        choices = self._chooser.choices if self._chooser is not None else None
-        self._rankings = Rankings(self._configuration, self._policy, self._pacing, self._history, choices)
+        self._decisions = Decisions(
+            self._configuration,
+            self._policy,
+            self._pacing,
+            History(),
+            self._chooser.choices if self._chooser is not None else None,
+        )
 
     @property
     def configuration(self) -> Configuration:
@@ -273,17 +280,9 @@ class Connector:
         return driven.product, report
 
     async def explain(
-        self,
-        host: str,
-        port: int,
-        *,
-        policy: Policy | None = None,
-        label: str | None = None,
-        ready: str = "tcp",
+        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
     ) -> Explanation:
         """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
-
-        ``ready``: what a winner must have done; what was learnt is learnt for that.
 
         Raises ValueError if the arguments make no sense.
         """
@@ -291,9 +290,9 @@ class Connector:
         check_policy(policy)
         label = check_label(label) or self._label
         pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
-        ranking = self._rankings.of(pvds, endpoint, policy, label, ready, time.monotonic()).ranking
-        layers = self._rankings.layers(endpoint, policy, label)
-        return explain(endpoint, ranking, [name for name, _ in layers], self.resolver.servers)
+        ranking = self._decide(pvds, endpoint, policy, label, "tls").ranking
+        layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
+        return explain(endpoint, ranking, layers, self.resolver.servers)
 
     # ------------------------------------------------------------------ the straight line
 
@@ -321,24 +320,25 @@ class Connector:
         label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-
-        def ranks(pvds: PvdSet) -> Ranks:
-            return self._rankings.of(pvds, endpoint, policy, label, ready, time.monotonic())
-
-        ranking, quiet, rtt, undecided = ranks(pvds)
-        if undecided and self._chooser is not None:
-            await self._chooser.ask(undecided)
-            self._rankings.forget()
+        decision = self._decide(pvds, endpoint, policy, label, ready)
+        if decision.between and self._chooser is not None:
+            await self._chooser.ask(decision.between)
+            self._decisions.forget()
             pvds = await self.snapshot()  # it may have taken its time
-            ranking, quiet, rtt, _ = ranks(pvds)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout, rtt=rtt)
+            decision = self._decide(pvds, endpoint, policy, label, ready)
+        race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
-            changes = RaceChanges(self._monitor, pvds, race, lambda new: ranks(new).ranking)
+            changes = RaceChanges(
+                self._monitor,
+                pvds,
+                race,
+                lambda new: self._decide(new, endpoint, policy, label, ready).ranking,
+            )
         self._lingering.sweep()
-        farewell = self._lingering if quiet else None
+        farewell = self._lingering if decision.quiet else None
         release = farewell.release if farewell is not None else close_now
         if farewell is not None and quietly is not None:
             stage = quietly
@@ -349,12 +349,17 @@ class Connector:
         finally:
             report = RaceReport.of(race, ready)
             if not local:
-                self._history.learn(report, time.monotonic(), self._monitor.snapshot)
+                self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
         return driven, report, farewell
+
+    def _decide(
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decision:
+        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic())
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:
