@@ -329,6 +329,7 @@ class Connector(Following, Resolving):
         if decision.between and self._chooser is not None:
             await self._chooser.ask(decision.between)
             self._decisions.forget()
+            pvds = await self.snapshot()  # it may have taken its time
             decision = self._decide(pvds, endpoint, policy, label, ready)
         race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .calls import forbids
 from .discovery.diff import diff
 from .expectation import EXPECT_NOTHING
+from .head_starts import round_trip_times
 from .holdings import Holdings, priority_of
 from .model import PvdSet
 from .ranking import rank_by_choice
@@ -131,5 +132,4 @@ class Decisions:
         ranking, between = rank_by_choice(
             pvds, endpoint, layers, self._choices, pacing=self._pacing, expected=expected, label=label
         )
-        rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
-        return Decision(ranking, forbids(layers, ranking), rtt, between)
+        return Decision(ranking, forbids(layers, ranking), round_trip_times(expected), between)
