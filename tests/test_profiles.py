@@ -191,6 +191,7 @@ NETWORKS = PvdSet(
         ("www.branch.example", 443, "office"),  # no rule: the zone of a PvD, and its owner alone
     ],
 )
+@pytest.mark.row("3.6")
 def test_the_destination_leads_to_the_group(host: str, port: int, expected: str) -> None:
     """S60 automatic after destination network chosen: suffix, subnet and zones lead to the group."""
     files = () if host.endswith("branch.example") else (profile("s60-snap"),)
@@ -226,6 +227,7 @@ def netpolicy(words: str) -> Policy:
         ("", "", "prohibit:cost:variable", "cell wired", {"wifi": "system"}),
     ],
 )
+@pytest.mark.row("3.36", "3.40")
 def test_which_netpolicy_holds(
     call: str, application: str, system: str, expected: str, left_out: dict[str, str]
 ) -> None:
@@ -263,6 +265,7 @@ def test_technology_version_and_profile(label: str | None, call: str, expected: 
 # ---------------------------------------------------------------------- what history and the link say
 
 
+@pytest.mark.row("3.14")
 def test_windows_mobiles_attributes_in_their_order() -> None:
     """Windows Mobile: cost, then security, bandwidth, error rate, latency; each decides where those tie."""
     a, b = one("a", cost="fixed"), one("b", cost="fixed")
@@ -276,6 +279,7 @@ def test_windows_mobiles_attributes_in_their_order() -> None:
     assert order(chosen("windows-mobile", (a, b), expected=served)) == "b a"  # bundling
 
 
+@pytest.mark.row("3.43")
 def test_arena_availability_then_cost_then_stability() -> None:
     a, b = one("a", cost="fixed"), one("b", cost="fixed")
     flapping = {"a": Expectation(flaps=8)}
@@ -285,6 +289,7 @@ def test_arena_availability_then_cost_then_stability() -> None:
     assert order(chosen("arena", (gone, b))) == "b a"
 
 
+@pytest.mark.row("5.1")
 def test_htc_the_last_that_worked_is_the_first() -> None:
     """And the stronger one only where none worked."""
     a, b = one("a", "wifi", link_quality=0.9), one("b", "wifi", link_quality=0.2)
@@ -294,6 +299,7 @@ def test_htc_the_last_that_worked_is_the_first() -> None:
     assert order(rank(PvdSet((a, b)), HOST, expected=served)) == "a b"  # clearly faster, which counts here
 
 
+@pytest.mark.row("4.3")
 def test_windows_spreads_equals_by_destination_and_keeps_to_it() -> None:
     """RFC 4311, since Vista: among equal metrics; the same destination always by the same one."""
     equals = (one("a", metric=5), one("b", metric=5), one("c", metric=6))
@@ -332,6 +338,7 @@ def place(ranking: Ranking, name: str) -> int:
     st.sampled_from(["cost", "preference"]),
     st.data(),
 )
+@pytest.mark.row("3.14", "3.27")
 def test_no_term_raises_who_gets_worse_in_it(
     pvds: list[ProvisioningDomain], label: str | None, term: str, data: st.DataObject
 ) -> None:
