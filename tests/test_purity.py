@@ -31,6 +31,8 @@ DOERS = frozenset(
         "drivers/aio.py",
         "drivers/stages.py",
         "files.py",
+        "history_file.py",
+        "history_store.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",

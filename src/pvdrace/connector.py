@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from .calls import (
     check_endpoint,
@@ -29,6 +30,7 @@ from .drivers.stages import StreamStage, discard, wrap
 from .expectation import EXPECT_NOTHING
 from .files import read_configuration
 from .history import History
+from .history_store import open_store
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -79,6 +81,8 @@ class Connector:
     races (by default the closest file's that sets any). ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
     `RaceReport.of` works at any moment.
+    ``history``: the file in which what the races taught is kept for the next time, shared by any number of
+    processes; None: in memory only. Nothing that is wrong with it is an error, see `docs/history.md`.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -95,6 +99,7 @@ class Connector:
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
         dns_timeout: float = 5.0,
+        history: str | os.PathLike[str] | None = None,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -109,6 +114,7 @@ class Connector:
         self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._history = History()
+        self._store = open_store(history)
         self._rankings: dict[
             tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, _Ranked]
         ] = {}
@@ -152,6 +158,8 @@ class Connector:
         self._lingering.close()
         self._monitor.close()
         self._opened = False
+        if self._store is not None:
+            self._store.close(self._history)
 
     async def release(self, sock: socket.socket) -> None:
         """Close a socket that `connect` gave, so that no stray packet follows it.
@@ -169,6 +177,8 @@ class Connector:
             self._lingering.reopen()
             await self._monitor.open()
             self._opened = True
+            if self._store is not None and self._store.is_new():
+                self._store.restore(self._history, await anyio.to_thread.run_sync(self._store.load))
         elif self._monitor.stale():
             await self._monitor.refresh()
         return self._monitor.snapshot
@@ -320,6 +330,8 @@ class Connector:
             report = RaceReport.of(race, ready)
             if not local:
                 self._history.learn(report, time.monotonic(), self._monitor.snapshot)
+                if self._store is not None:
+                    self._store.keep(self._history)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked

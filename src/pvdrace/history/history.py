@@ -131,6 +131,12 @@ class History:
         if changed:
             self._version += 1
 
+    def forget_answers(self) -> None:
+        """What is known was changed from outside: see `facts.restore`. Keep within the bounds."""
+        while len(self.known) > INSTANCES_KEPT:
+            del self.known[next(iter(self.known))]
+        self._version += 1
+
     # ------------------------------------------------------------------ what is to be expected
 
     def expected(self, pvds: PvdSet, endpoint: Endpoint, ready: str, now: float) -> Expectations:
