@@ -29,6 +29,7 @@ from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
 from .expectation import EXPECT_NOTHING
 from .files import read_configuration
+from .head_starts import round_trip_times
 from .history import History
 from .history_store import open_store
 from .model import Endpoint, PvdSet, is_loopback
@@ -357,9 +358,9 @@ class Connector:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
             policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected)
-            rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
-            found = self._rankings[key] = expected, (ranking, forbids(policies, ranking), rtt)
+            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
+            quiet = forbids(policies, ranking)
+            found = self._rankings[key] = expected, (ranking, quiet, round_trip_times(expected))
         return found[1]
 
     def _tell(self, report: RaceReport) -> None:

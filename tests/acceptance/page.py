@@ -17,9 +17,9 @@ HEAD = """\
 # What is proven
 
 Every system of draft-ietf-mif-current-practices-10 (later RFC 6419) and every example of the slides
-"Multiple Provisioning Domains", each with the tests that prove what this package offers instead. *Control*: a
-test shows beside it what the ordinary stack does. `make acceptance` writes this page from the tests' marks and a
-run of them; a test holds it against the marks.
+"Multiple Provisioning Domains", each with the tests that prove what this package offers instead. *Control*:
+a test shows beside it what the ordinary stack does. `make acceptance` writes this page from the tests' marks
+and a run of them; a test holds it against the marks.
 """
 
 #: (file, name of the test function) -> (parameters, outcome) of each run.

@@ -24,6 +24,7 @@ class Flaps:
     def __init__(self) -> None:
         self._times: dict[str, deque[float]] = {}
         self._last: dict[str, tuple[bool, int]] = {}
+        self.came_at = -inf  # when one last came, came back, or was attached anew
 
     def __len__(self) -> int:
         """How many PvDs have come or gone at all."""
@@ -43,6 +44,8 @@ class Flaps:
                 continue
             self._times.setdefault(pvd.name, deque(maxlen=FLAPS_KEPT)).append(now)
             counted = True
+            if state[0]:
+                self.came_at = now
         if counted:
             for name in [name for name, times in self._times.items() if times[-1] + FLAP_WINDOW <= now]:
                 del self._times[name]

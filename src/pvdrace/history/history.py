@@ -167,7 +167,8 @@ class History:
         carried = self._incumbents.get((endpoint.host, endpoint.port), self._carried)
         until = inf
         incumbent: Instance | None = None
-        if carried is not None and now < carried[1] + INCUMBENT_AGE:
+        # Who won while another was not there has not won against it: that one may have its place back.
+        if carried is not None and self._flaps.came_at < carried[1] > now - INCUMBENT_AGE:
             incumbent, until = carried[0], carried[1] + INCUMBENT_AGE
         subjects = []
         for pvd in pvds:
@@ -230,7 +231,9 @@ class History:
         if last is None and len(self._incumbents) >= ANSWERS_KEPT:
             del self._incumbents[next(iter(self._incumbents))]
         self._incumbents[key] = self._carried = (winner, now)
-        return last is None or last[0] != winner or carried is None or carried[0] != winner
+        if last is None or last[0] != winner or carried is None or carried[0] != winner:
+            return True
+        return min(last[1], carried[1]) <= self._flaps.came_at
 
     def _explored(self, report: RaceReport, now: float) -> bool:
         """What was set aside for this race is back; whether anything was."""
