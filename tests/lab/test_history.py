@@ -44,8 +44,9 @@ async def test_a_dead_default_costs_at_most_one_head_start_once(t2: Lab, fault: 
     T2x, all variants: the first race finds out, at the cost of a head start; the second one begins where
     the first has won, and sends nothing into the dead link.
     """
+    async with opened(t2) as other:
+        control = await alone(other, t2, "wB")
     async with opened(t2) as connector:
-        control = await alone(connector, t2, "wB")
         FAULTS[fault](t2["wA"])
         word, first = await reach(connector, t2)
         assert (word, order(first)) == ("wB", ["wA", "wB"])

@@ -63,7 +63,6 @@ class History:
         self.known: dict[Instance, Known] = {}  # the longest unused first
         self._flaps = Flaps()
         self._incumbents: dict[tuple[str, int], tuple[Instance, float]] = {}
-        self._carried: tuple[Instance, float] | None = None
         self._answers: dict[tuple[str, int, str], _Answer] = {}
         self._sampled: dict[tuple[str, int, str], float] = {}
         self._version = 0  # grows when expectations may have changed
@@ -164,7 +163,9 @@ class History:
 
     def _subjects(self, pvds: PvdSet, endpoint: Endpoint, now: float) -> tuple[list[Subject], float]:
         """The PvDs with what is known of each, and when the number of flaps or the incumbent changes."""
-        carried = self._incumbents.get((endpoint.host, endpoint.port), self._carried)
+        carried = self._incumbents.get((endpoint.host, endpoint.port))
+        if carried is None:
+            carried = self._incumbents.get(("", endpoint.port))
         until = inf
         incumbent: Instance | None = None
         # Who won while another was not there has not won against it: that one may have its place back.
@@ -225,23 +226,24 @@ class History:
         return changed
 
     def _won(self, endpoint: Endpoint, winner: Instance, now: float) -> bool:
-        """It carried a connection; whether there is a new incumbent."""
-        key = (endpoint.host, endpoint.port)
-        last, carried = self._incumbents.pop(key, None), self._carried
-        if last is None and len(self._incumbents) >= ANSWERS_KEPT:
-            del self._incumbents[next(iter(self._incumbents))]
-        self._incumbents[key] = self._carried = (winner, now)
-        if last is None or last[0] != winner or carried is None or carried[0] != winner:
-            return True
-        return min(last[1], carried[1]) <= self._flaps.came_at
+        """It carried a connection; whether there is a new incumbent, of the destination or of the port."""
+        changed = False
+        for key in ((endpoint.host, endpoint.port), ("", endpoint.port)):
+            last = self._incumbents.pop(key, None)
+            if last is None and len(self._incumbents) >= ANSWERS_KEPT:
+                del self._incumbents[next(iter(self._incumbents))]
+            self._incumbents[key] = winner, now
+            changed = changed or last is None or last[0] != winner or last[1] <= self._flaps.came_at
+        return changed
 
     def _explored(self, report: RaceReport, now: float) -> bool:
-        """What was set aside for this race is back; whether anything was."""
+        """What was set aside for this race is back; whether anything is set aside."""
         answer = self._answers.get((report.endpoint.host, report.endpoint.port, report.ready))
-        if answer is None or not answer.exploring or now - report.elapsed < answer.since:
+        if answer is None or not answer.exploring:
             return False
-        for place in answer.exploring:
-            place.explored = now
+        if now - report.elapsed >= answer.since:
+            for place in answer.exploring:
+                place.explored = now
         return True
 
     def _known(self, pvd: ProvisioningDomain, now: float) -> Known:
