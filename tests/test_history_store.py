@@ -540,7 +540,7 @@ async def test_a_connector_with_a_damaged_file_connects(path: Path, caplog: pyte
     path.parent.mkdir(parents=True)
     path.write_text("no database")
     async with Connector(history=path) as connector:
-        assert connector._history.expected(PVDS, ENDPOINT, "tcp", 0.0) is EXPECT_NOTHING
+        assert connector._decisions.history.expected(PVDS, ENDPOINT, "tcp", 0.0) is EXPECT_NOTHING
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 

@@ -16,25 +16,25 @@ from .calls import (
     check_policy,
     check_timeout,
     failure,
-    forbids,
     readiness,
     requirements,
     tls_name,
 )
 from .changes import RaceChanges
+from .choosing import Chooser
 from .connection import Connection
-from .discovery.diff import diff
+from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
-from .expectation import EXPECT_NOTHING
+from .explanation import explain
 from .files import read_configuration
-from .head_starts import round_trip_times
 from .history import History
 from .history_store import open_store
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
+from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
@@ -44,31 +44,27 @@ if TYPE_CHECKING:
     import os
     import socket
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
     from anyio.abc import ByteStream
 
     from .calls import Readiness
+    from .choosing import OnAmbiguous
     from .config import Configuration
     from .discovery.diff import PvdChange
-    from .expectation import Expectations
-    from .model import Candidate, Ranking
+    from .explanation import Explanation
+    from .model import Candidate
     from .policy import Policy
     from .race.pacing import Pacing
 
     TlsSetting = bool | ssl.SSLContext
-    #: The ranking, whether it asks for silence, and the round-trip times that are known.
-    _Ranked = tuple[Ranking, bool, Mapping[str, Mapping[str, float]]]
     Hook = Callable[[RaceReport], object]
     Observer = Callable[[Race], object]
 
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
-
-RANKINGS_KEPT = 1024
-NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
 class Connector:
@@ -82,6 +78,11 @@ class Connector:
     races (by default the closest file's that sets any). ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
     `RaceReport.of` works at any moment.
+    ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
+    apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
+    once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
+    ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
+    (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
     ``history``: the file in which what the races taught is kept for the next time, shared by any number of
     processes; None: in memory only. Nothing that is wrong with it is an error, see `docs/history.md`.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
@@ -99,7 +100,9 @@ class Connector:
         pacing: Pacing | None = None,
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
+        on_ambiguous: OnAmbiguous | None = None,
         dns_timeout: float = 5.0,
+        policy_routing: bool = False,
         history: str | os.PathLike[str] | None = None,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
@@ -111,15 +114,18 @@ class Connector:
         self.hooks = tuple(hooks)
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
-        self._monitor = Monitor(self._configuration)
+        self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
-        self._history = History()
         self._store = open_store(history)
-        self._rankings: dict[
-            tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, _Ranked]
-        ] = {}
-        self._ranked_snapshot: PvdSet | None = None
+        self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
+        self._decisions = Decisions(
+            self._configuration,
+            self._policy,
+            self._pacing,
+            History(),
+            self._chooser.choices if self._chooser is not None else None,
+        )
 
     @property
     def configuration(self) -> Configuration:
@@ -160,7 +166,7 @@ class Connector:
         self._monitor.close()
         self._opened = False
         if self._store is not None:
-            self._store.close(self._history)
+            self._store.close(self._decisions.history)
 
     async def release(self, sock: socket.socket) -> None:
         """Close a socket that `connect` gave, so that no stray packet follows it.
@@ -179,7 +185,7 @@ class Connector:
             await self._monitor.open()
             self._opened = True
             if self._store is not None and self._store.is_new():
-                self._store.restore(self._history, await anyio.to_thread.run_sync(self._store.load))
+                self._store.restore(self._decisions.history, await anyio.to_thread.run_sync(self._store.load))
         elif self._monitor.stale():
             await self._monitor.refresh()
         return self._monitor.snapshot
@@ -283,6 +289,21 @@ class Connector:
         assert driven.product is not None
         return driven.product, report
 
+    async def explain(
+        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+    ) -> Explanation:
+        """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        Raises ValueError if the arguments make no sense.
+        """
+        endpoint = check_endpoint(host, port)
+        check_policy(policy)
+        label = check_label(label) or self._label
+        pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
+        ranking = self._decide(pvds, endpoint, policy, label, "tls").ranking
+        layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
+        return explain(endpoint, ranking, layers, self.resolver.servers)
+
     # ------------------------------------------------------------------ the straight line
 
     async def _race(
@@ -309,17 +330,24 @@ class Connector:
         label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet, rtt = self._rank(pvds, endpoint, policy, label, ready)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout, rtt=rtt)
+        decision = self._decide(pvds, endpoint, policy, label, ready)
+        if decision.between and self._chooser is not None:
+            await self._chooser.ask(decision.between)
+            self._decisions.forget()
+            decision = self._decide(pvds, endpoint, policy, label, ready)
+        race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
             changes = RaceChanges(
-                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label, ready)[0]
+                self._monitor,
+                pvds,
+                race,
+                lambda new: self._decide(new, endpoint, policy, label, ready).ranking,
             )
         self._lingering.sweep()
-        farewell = self._lingering if quiet else None
+        farewell = self._lingering if decision.quiet else None
         release = farewell.release if farewell is not None else close_now
         if farewell is not None and quietly is not None:
             stage = quietly
@@ -330,38 +358,19 @@ class Connector:
         finally:
             report = RaceReport.of(race, ready)
             if not local:
-                self._history.learn(report, time.monotonic(), self._monitor.snapshot)
+                self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
                 if self._store is not None:
-                    self._store.keep(self._history)
+                    self._store.keep(self._decisions.history)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
         return driven, report, farewell
 
-    def _rank(
+    def _decide(
         self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
-    ) -> _Ranked:
-        """`rank` and `forbids`, remembered for as long as the snapshot and the history hold."""
-        expected = EXPECT_NOTHING
-        if pvds is not NO_PVDS:
-            now = time.monotonic()
-            if pvds is not self._ranked_snapshot:
-                self._rankings.clear()
-                if self._ranked_snapshot is not None:
-                    self._history.moved(diff(self._ranked_snapshot, pvds), now)
-                self._ranked_snapshot = pvds
-            expected = self._history.expected(pvds, endpoint, ready, now)
-        key = (endpoint, policy, label, ready)
-        found = self._rankings.get(key)
-        if found is None or found[0] is not expected:
-            if len(self._rankings) >= RANKINGS_KEPT:
-                self._rankings.clear()
-            policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
-            quiet = forbids(policies, ranking)
-            found = self._rankings[key] = expected, (ranking, quiet, round_trip_times(expected))
-        return found[1]
+    ) -> Decision:
+        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic())
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

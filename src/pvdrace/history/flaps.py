@@ -35,7 +35,7 @@ class Flaps:
     def moved(self, changes: Sequence[PvdChange], now: float) -> bool:
         """Take in what happened; whether anything came or went.
 
-        Each time counts once, when it goes: withdrawn, unable to carry anything, or attached anew, where
+        Coming and going is: added, withdrawn, able or unable to carry anything; or attached anew, where
         nobody has looked while it was away.
         """
         moved = False
@@ -43,12 +43,12 @@ class Flaps:
             here = kind != "withdrawn" and pvd.unusable is None
             was_here, attachment = self._last.get(pvd.name, (kind != "added", pvd.attachment))
             self._last[pvd.name] = here, pvd.attachment
-            if was_here and (not here or pvd.attachment != attachment):
-                self._times.setdefault(pvd.name, deque(maxlen=FLAPS_KEPT)).append(now)
-                moved = True
-            if here and (not was_here or pvd.attachment != attachment):
+            if here == was_here and (not here or pvd.attachment == attachment):
+                continue
+            self._times.setdefault(pvd.name, deque(maxlen=FLAPS_KEPT)).append(now)
+            moved = True
+            if here:
                 self.came_at = now
-                moved = True
         for name in [name for name, times in self._times.items() if times[-1] + FLAP_WINDOW <= now]:
             del self._times[name]
         if len(self._last) > NAMES_KEPT:

@@ -33,7 +33,8 @@ INSTANCES_KEPT = 64
 ANSWERS_KEPT = 1024
 #: RFC 6298 s3 takes one sample in a round trip: a burst of connections is one piece of evidence. Seconds.
 SAMPLE_INTERVAL = 0.1
-#: Seconds for which the PvD that carried the last connection is the incumbent.
+#: Seconds for which the PvD that carried the last connection to a host and port is the incumbent; for a new
+#: host, the one that carried the last connection to that port.
 INCUMBENT_AGE = 3600.0
 
 #: A PvD's name, and its identity or else its attachment.

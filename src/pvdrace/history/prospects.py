@@ -73,12 +73,12 @@ def prospects(subjects: Sequence[Subject], host: str, port: int, ready: str, now
     expected = {
         pvd.name: Expectation(flaps=flaps, incumbent=incumbent and not exploring)
         for pvd, known, flaps, incumbent in subjects
-        if known is None and (flaps or incumbent)
+        if known is None and (flaps or (incumbent and not exploring))
     }
     for view, t in zip(views, times, strict=True):
         known = t.ready if t is not None and not exploring else None
         expectation = view.expectation(known, view.name in exploring)
-        if exploring:
+        if exploring and expectation.incumbent:
             expectation = expectation._replace(incumbent=False)
         if expectation != _NOTHING:
             expected[view.name] = expectation
