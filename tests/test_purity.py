@@ -36,6 +36,8 @@ DOERS = frozenset(
         "drivers/warmup.py",
         "files.py",
         "following.py",
+        "history_file.py",
+        "history_store.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",

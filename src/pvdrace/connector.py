@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from .answers import Answer
 from .calls import (
@@ -31,6 +32,7 @@ from .explanation import explain
 from .files import read_configuration
 from .following import Following
 from .history import History
+from .history_store import open_store
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -89,6 +91,8 @@ class Connector(Following, Resolving):
     once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
     ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
     (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
+    ``history``: the file in which what the races taught is kept for the next time, shared by any number of
+    processes; None: in memory only. Nothing that is wrong with it is an error, see `docs/history.md`.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -108,6 +112,7 @@ class Connector(Following, Resolving):
         on_need: OnNeed | None = None,
         dns_timeout: float = 5.0,
         policy_routing: bool = False,
+        history: str | os.PathLike[str] | None = None,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -122,6 +127,7 @@ class Connector(Following, Resolving):
         self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
+        self._store = open_store(history)
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
         self._decisions = Decisions(
             self._configuration,
@@ -169,6 +175,8 @@ class Connector(Following, Resolving):
         self._lingering.close()
         self._monitor.close()
         self._opened = False
+        if self._store is not None:
+            self._store.close(self._decisions.history)
 
     async def release(self, sock: socket.socket) -> None:
         """Close a socket that `connect` gave, so that no stray packet follows it.
@@ -186,6 +194,8 @@ class Connector(Following, Resolving):
             self._lingering.reopen()
             await self._monitor.open()
             self._opened = True
+            if self._store is not None and self._store.is_new():
+                self._store.restore(self._decisions.history, await anyio.to_thread.run_sync(self._store.load))
         elif self._monitor.stale():
             await self._monitor.catch_up()
         return self._monitor.snapshot
@@ -360,6 +370,8 @@ class Connector(Following, Resolving):
             report = RaceReport.of(race, ready)
             if not local:
                 self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
+                if self._store is not None:
+                    self._store.keep(self._decisions.history)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
