@@ -19,6 +19,7 @@ DOERS = frozenset(
     {
         "__main__.py",
         "changes.py",
+        "choosing.py",
         "connection.py",
         "connector.py",
         "default.py",
@@ -38,6 +39,7 @@ DOERS = frozenset(
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",
+        "net/rule_manager.py",
         "net/sockets.py",
         "resolving.py",
         "telemetry/terminal.py",

@@ -16,25 +16,26 @@ from .calls import (
     check_policy,
     check_timeout,
     failure,
-    forbids,
     readiness,
     requirements,
     tls_name,
 )
 from .changes import RaceChanges
+from .choosing import Chooser
 from .connection import Connection
-from .discovery.diff import diff
+from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, drive
 from .drivers.stages import Noting, StreamStage, discard, tls_context, wrap
-from .expectation import EXPECT_NOTHING
+from .explanation import explain
 from .files import read_configuration
 from .following import Following
 from .history import History
-from .holdings import Holdings, priority_of
+from .holdings import priority_of
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
+from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
@@ -52,11 +53,11 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from .calls import Readiness
+    from .choosing import OnAmbiguous
     from .config import Configuration
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
-    from .expectation import Expectations
-    from .following import Decided
+    from .explanation import Explanation
     from .holdings import Holding
     from .model import Candidate
     from .policy import Policy
@@ -68,9 +69,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
-
-RANKINGS_KEPT = 1024
-NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
 class Connector(Following, Resolving):
@@ -87,6 +85,11 @@ class Connector(Following, Resolving):
     packet of a race in it, and may be asynchronous: the time to open what is opened on demand. That PvD waits
     for it, no other does; what it raises is the end of the PvD in this race, and the end of the race cancels
     it.
+    ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
+    apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
+    once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
+    ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
+    (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -103,7 +106,9 @@ class Connector(Following, Resolving):
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
         on_need: OnNeed | None = None,
+        on_ambiguous: OnAmbiguous | None = None,
         dns_timeout: float = 5.0,
+        policy_routing: bool = False,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -115,15 +120,17 @@ class Connector(Following, Resolving):
         self.observe = observe
         self.on_need = on_need
         self.resolver = PvdResolver(timeout=dns_timeout)
-        self._monitor = Monitor(self._configuration)
+        self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
-        self._history = History()
-        self._holdings = Holdings()
-        self._rankings: dict[
-            tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, Decided]
-        ] = {}
-        self._ranked_snapshot: PvdSet | None = None
+        self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
+        self._decisions = Decisions(
+            self._configuration,
+            self._policy,
+            self._pacing,
+            History(),
+            self._chooser.choices if self._chooser is not None else None,
+        )
 
     @property
     def configuration(self) -> Configuration:
@@ -276,6 +283,21 @@ class Connector(Following, Resolving):
         assert driven.product is not None
         return driven.product, report
 
+    async def explain(
+        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+    ) -> Explanation:
+        """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        Raises ValueError if the arguments make no sense.
+        """
+        endpoint = check_endpoint(host, port)
+        check_policy(policy)
+        label = check_label(label) or self._label
+        pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
+        ranking = self._decide(pvds, endpoint, policy, label, "tls").ranking
+        layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
+        return explain(endpoint, ranking, layers, self.resolver.servers)
+
     # ------------------------------------------------------------------ the straight line
 
     async def _race(
@@ -304,17 +326,24 @@ class Connector(Following, Resolving):
         check_policy(policy)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet, rtt = self._rank(pvds, endpoint, policy, label, ready)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout, rtt=rtt)
+        decision = self._decide(pvds, endpoint, policy, label, ready)
+        if decision.between and self._chooser is not None:
+            await self._chooser.ask(decision.between)
+            self._decisions.forget()
+            decision = self._decide(pvds, endpoint, policy, label, ready)
+        race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
             changes = RaceChanges(
-                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label, ready)[0]
+                self._monitor,
+                pvds,
+                race,
+                lambda new: self._decide(new, endpoint, policy, label, ready).ranking,
             )
         self._lingering.sweep()
-        farewell = self._lingering if quiet else None
+        farewell = self._lingering if decision.quiet else None
         release = farewell.release if farewell is not None else close_now
         run: Stage[T] | None = quietly if farewell is not None and quietly is not None else stage
         try:
@@ -330,10 +359,10 @@ class Connector(Following, Resolving):
         finally:
             report = RaceReport.of(race, ready)
             if not local:
-                self._history.learn(report, time.monotonic(), self._monitor.snapshot)
+                self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
         held = None
         winner = race.outcome.attempt.candidate
@@ -344,44 +373,10 @@ class Connector(Following, Resolving):
             held = self._hold(winner.pvd, sock, priority_of(layers))
         return driven, report, farewell, held
 
-    def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
-    ) -> Decided:
-        """`rank` and `forbids`, remembered for as long as the snapshot and the history hold."""
-        expected = EXPECT_NOTHING
-        if pvds is not NO_PVDS:
-            now = time.monotonic()
-            if pvds is not self._ranked_snapshot:
-                self._rankings.clear()
-                if self._ranked_snapshot is not None:
-                    self._history.moved(diff(self._ranked_snapshot, pvds), now)
-                self._ranked_snapshot = pvds
-            expected = self._history.expected(pvds, endpoint, ready, now)
-        if self._holdings:
-            policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            left = self._holdings.as_seen_by(pvds, priority_of(policies))
-            if left is not pvds:
-                return self._decide(left, endpoint, policy, label, expected)
-        key = (endpoint, policy, label, ready)
-        found = self._rankings.get(key)
-        if found is None or found[0] is not expected:
-            if len(self._rankings) >= RANKINGS_KEPT:
-                self._rankings.clear()
-            found = self._rankings[key] = expected, self._decide(pvds, endpoint, policy, label, expected)
-        return found[1]
-
     def _decide(
-        self,
-        pvds: PvdSet,
-        endpoint: Endpoint,
-        policy: Policy | None,
-        label: str | None,
-        expected: Expectations,
-    ) -> Decided:
-        policies = self._configuration.layers(endpoint, self._policy, policy, label)
-        ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
-        rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
-        return ranking, forbids(policies, ranking), rtt
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decision:
+        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic())
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

@@ -17,17 +17,12 @@ from .holdings import Holding
 if TYPE_CHECKING:
     import socket
     import weakref
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
-    from .expectation import Expectations
-    from .history import History
-    from .holdings import Holdings
+    from .decisions import Decision, Decisions
     from .model import Endpoint, ProvisioningDomain, PvdSet, Ranking
     from .monitor import Monitor
     from .policy import Policy
-
-    #: The ranking, whether it asks for silence, and the round-trip times that are known.
-    Decided = tuple[Ranking, bool, Mapping[str, Mapping[str, float]]]
 
 #: General traffic is over TLS: history knows by what a winner must have done.
 READY = "tls"
@@ -36,8 +31,7 @@ READY = "tls"
 class Following(ABC):
     """The part of a `Connector` that follows the PvDs."""
 
-    _history: History
-    _holdings: Holdings
+    _decisions: Decisions
     _monitor: Monitor
     _label: str | None
 
@@ -46,19 +40,9 @@ class Following(ABC):
         """The PvDs of this host, as they are now."""
 
     @abstractmethod
-    def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
-    ) -> Decided: ...
-
-    @abstractmethod
     def _decide(
-        self,
-        pvds: PvdSet,
-        endpoint: Endpoint,
-        policy: Policy | None,
-        label: str | None,
-        expected: Expectations,
-    ) -> Decided: ...
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decision: ...
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after the last `snapshot`, until the caller stops asking.
@@ -97,12 +81,12 @@ class Following(ABC):
         timeout = check_timeout(timeout)
         check_policy(policy)
         label = check_label(label) or self._label
-        ranking = self._rank(await self.snapshot(), endpoint, policy, label, READY)[0]
+        ranking = self._decide(await self.snapshot(), endpoint, policy, label, READY).ranking
         if not ranking.ranked:
             with anyio.move_on_after(timeout):
                 async with aclosing(self._monitor.changes()) as changes:
                     async for _ in changes:
-                        ranking = self._rank(self._monitor.snapshot, endpoint, policy, label, READY)[0]
+                        ranking = self._decide(self._monitor.snapshot, endpoint, policy, label, READY).ranking
                         if ranking.ranked:
                             break
         if not ranking.ranked:
@@ -112,7 +96,7 @@ class Following(ABC):
     def _hold(self, pvd: ProvisioningDomain, sock: weakref.ref[socket.socket], priority: int) -> Holding:
         """A connection has an exclusive PvD now; who loses it to this one is told."""
         holding = Holding(pvd.name, priority, lambda: (own := sock()) is not None and own.fileno() >= 0)
-        if lost := self._holdings.take(holding):
+        if lost := self._decisions.holdings.take(holding):
             for other in lost:
                 other.preempt()
             self._monitor.announce(PvdChange("preempted", pvd))
@@ -122,9 +106,8 @@ class Following(ABC):
         """For general traffic; ``pvds`` may be some of the snapshot's, of which history is not to learn."""
         snapshot = self._monitor.snapshot
         if pvds is snapshot:
-            return self._rank(pvds, ANYWHERE, None, self._label, READY)[0]
-        expected = self._history.expected(snapshot, ANYWHERE, READY, time.monotonic())
-        return self._decide(pvds, ANYWHERE, None, self._label, expected)[0]
+            return self._decide(pvds, ANYWHERE, None, self._label, READY).ranking
+        return self._decisions.among(pvds, ANYWHERE, self._label, READY, time.monotonic()).ranking
 
     async def _seen(self) -> PvdSet:
         """The last snapshot, or the first."""

@@ -19,10 +19,10 @@ from .ranking import rank
 
 if TYPE_CHECKING:
     from .config import Configuration
+    from .decisions import Decision
     from .dns.conversations import Release
     from .dns.resolver import PvdResolver
     from .drivers.warmup import OnNeed
-    from .following import Decided
     from .model import PvdSet, Ranked
     from .net.lingering import Lingering
     from .policy import Policy
@@ -43,9 +43,9 @@ class Resolving(ABC):
         """The PvDs of this host, as they are now."""
 
     @abstractmethod
-    def _rank(
+    def _decide(
         self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
-    ) -> Decided: ...
+    ) -> Decision: ...
 
     async def resolve(
         self, name: str, *, policy: Policy | None = None, label: str | None = None
@@ -66,7 +66,8 @@ class Resolving(ABC):
         endpoint = Endpoint(host, 0)  # rules for a port say nothing of a mere question
         pvds = await self.snapshot()
         label = check_label(label) or self._label
-        ranking, quiet, _ = self._rank(pvds, endpoint, policy, label, "tcp")
+        decision = self._decide(pvds, endpoint, policy, label, "tcp")
+        ranking, quiet = decision.ranking, decision.quiet
         asked = [ranked for ranked in ranking.ranked if ranked.pvd.proxy is None]
         if not asked:
             free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
