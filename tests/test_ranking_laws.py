@@ -37,7 +37,7 @@ V6, V4 = LocalAddress("2001:db8::2", 64), LocalAddress("192.168.1.2", 24)
 PORT = 443
 Layers = list[tuple[str, Policy]]
 
-flags = st.frozensets(st.sampled_from(sorted(COST_FLAGS)), max_size=2)
+flags = st.just(frozenset[str]()) | st.frozensets(st.sampled_from(sorted(COST_FLAGS)), max_size=2)
 reaches = st.lists(
     st.builds(
         Reached,
@@ -114,7 +114,7 @@ policies = st.builds(
     rank_by=chains,
     racing=st.sampled_from([None, None, None, "staggered", "failover"]),
 )
-layers = st.just([]) | st.lists(st.tuples(st.sampled_from(["call", "rule 1"]), policies), max_size=2)
+layers = st.lists(st.tuples(st.sampled_from(["call", "rule 1"]), policies), max_size=2)
 endpoints = st.sampled_from(
     [Endpoint(h, PORT) for h in ("www.example.com", "git.corp.example", "10.1.2.3", "2001:db8:5::1")]
 )
