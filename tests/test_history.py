@@ -247,6 +247,7 @@ def test_many_races_at_once_are_one_piece_of_evidence() -> None:
     assert distrusted(known, FIRST_BLOCK + A_FAILS.elapsed) == set()
 
 
+@pytest.mark.row("6.7")
 def test_one_port_says_nothing_of_another() -> None:
     known = History()
     known.learn(A_FAILS, 0)
@@ -258,6 +259,7 @@ def test_one_port_says_nothing_of_another() -> None:
     assert distrusted(known, 2) == set()
 
 
+@pytest.mark.row("1.5")
 def test_what_fails_at_one_host_is_expected_of_the_port_until_it_works_at_another() -> None:
     known = History()
     known.learn(A_FAILS, 0)
@@ -574,6 +576,7 @@ def measured(rtt: float) -> RaceReport:
     return replace(A_WINS, log=log)
 
 
+@pytest.mark.row("3.43")
 def test_flaps_count_in_a_window_and_a_quiet_one_forgives() -> None:
     known, a = History(), PVDS["a"]
     for n in range(3):

@@ -30,8 +30,12 @@ DOERS = frozenset(
         "dns/conversations.py",
         "dns/resolver.py",
         "drivers/aio.py",
+        "drivers/roles.py",
         "drivers/stages.py",
+        "drivers/tunnel.py",
+        "drivers/warmup.py",
         "files.py",
+        "following.py",
         "history_file.py",
         "history_store.py",
         "monitor.py",
@@ -39,6 +43,7 @@ DOERS = frozenset(
         "net/lingering.py",
         "net/rule_manager.py",
         "net/sockets.py",
+        "resolving.py",
         "telemetry/terminal.py",
         "testing/sources.py",
     }
@@ -180,6 +185,8 @@ def test_the_core_is_among_the_deciders() -> None:
         "drivers/virtual",
         "dns/wire",
         "net/failures",
+        "net/tunnel",
+        "proxies",
         "discovery/decode",
     } <= known
     assert {f"race/{name}" for name in ("actions", "branch", "events", "ordering", "race", "report")} <= known
