@@ -428,8 +428,8 @@ def test_what_was_never_measured_displaces_the_incumbent_only_where_advice_has_i
     assert order_of(ranking_of(*worse, expected=served(known, "b"))) == "ba"
     check(
         """
-        a 0 ms (not tried yet)
-        b 250 ms (did not serve last time)
+        a 0 ms (by name)
+        b 250 ms (by name)
         """,
         *(A, B),
         expected=known,
