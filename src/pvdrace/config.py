@@ -17,7 +17,6 @@ from .config_values import (
     ROUTE_PREFERENCES,
     as_address,
     as_bool,
-    as_captive_api,
     as_domain,
     as_interface,
     as_metric,
@@ -37,6 +36,7 @@ from .config_values import (
 from .errors import ConfigurationError
 from .model import COST_FLAGS, CostClass
 from .policy import Policy
+from .probe_settings import PROBE_LISTS, PROBE_VALUES, ProbeSettings, as_captive_api, probe_settings
 from .rules import Match, Rule, first_match
 from .toml_lines import LineIndex, Path
 
@@ -94,6 +94,7 @@ class Configuration:
     discover: tuple[str, ...] = ("netlink",)
     pvds: tuple[PvdConfig, ...] = ()
     rules: tuple[Rule, ...] = ()
+    probe: ProbeSettings | None = None
 
     def layers(
         self, endpoint: Endpoint, application: Policy | None = None, call: Policy | None = None
@@ -142,15 +143,16 @@ class _Parser:
         self._lines = lines
 
     def configuration(self, document: dict[str, Any]) -> Configuration:
-        self._check_keys(document, (), ("discover", "pvd", "rule"))
+        self._check_keys(document, (), ("discover", "pvd", "rule", "probe"))
         pvds = tuple(self._pvd(table, path) for table, path in self._tables(document, "pvd"))
         self._check_unique([pvd.name for pvd in pvds], lambda n: ("pvd", n, "name"))
         rules = tuple(self._rule(table, path) for table, path in self._tables(document, "rule"))
         discover = self._optional(document, (), "discover", self._list_of(one_of(DISCOVERY_SOURCES)))
+        probe = self._optional(document, (), "probe", self._probe)
         if discover is None:
-            return Configuration(pvds=pvds, rules=rules)
+            return Configuration(pvds=pvds, rules=rules, probe=probe)
         self._check_unique(discover, lambda n: ("discover", n))
-        return Configuration(discover, pvds, rules)
+        return Configuration(discover, pvds, rules, probe)
 
     def _pvd(self, table: dict[str, Any], path: Path) -> PvdConfig:
         self._check_keys(table, path, tuple(PvdConfig.__dataclass_fields__))
@@ -193,6 +195,15 @@ class _Parser:
             link_quality=read("link_quality", as_share),
             route_preference=read("route_preference", one_of(tuple(ROUTE_PREFERENCES))),
         )
+
+    def _probe(self, table: object, path: Path) -> ProbeSettings:
+        if not isinstance(table, dict):
+            self._fail(path, f"a table [probe] is wanted, not {kind_of(table)}")
+        self._check_keys(table, path, (*PROBE_VALUES, *PROBE_LISTS))
+        readers = {key: self._single(convert) for key, convert in PROBE_VALUES.items()}
+        readers |= {key: self._list_of(convert) for key, convert in PROBE_LISTS.items()}
+        values = {key: readers[key](value, (*path, key)) for key, value in table.items()}
+        return self._attempt(path, lambda: probe_settings(values))
 
     def _rule(self, table: dict[str, Any], path: Path) -> Rule:
         preferences = ("require", "prefer", "avoid", "prohibit")

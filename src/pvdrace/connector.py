@@ -23,6 +23,8 @@ from .history import NOBODY, History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
+from .probe_settings import ProbeSettings
+from .probing import Probing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -35,11 +37,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from anyio.abc import ByteStream
+    from anyio.abc import ByteStream, TaskGroup
 
     from .calls import Readiness
     from .discovery.diff import PvdChange
-    from .model import Candidate, Ranking
+    from .model import Candidate, Ranking, Reached
     from .policy import Policy
     from .race.pacing import Pacing
 
@@ -86,6 +88,8 @@ class Connector:
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self._configuration)
         self._lingering = Lingering(time.monotonic)
+        self._probing = self._probes()
+        self._tasks: TaskGroup | None = None
         self._opened = False
         self._history = History()
         self._rankings: dict[tuple[str, int, Policy | None, frozenset[str]], tuple[Ranking, bool]] = {}
@@ -108,14 +112,24 @@ class Connector:
 
     async def __aenter__(self) -> Self:
         await self.snapshot()
+        if self._probing is not None:
+            self._tasks = await anyio.create_task_group().__aenter__()
+            self._tasks.start_soon(self._probing.run)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._lingering.settle()
-        self.close()
+        tasks, self._tasks = self._tasks, None
+        try:
+            if tasks is not None:
+                tasks.cancel_scope.cancel()
+                # Without the error, which a task group would wrap; what it runs raises none.
+                await tasks.__aexit__(None, None, None)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._lingering.settle()
+            self.close()
 
     def close(self) -> None:
         """Give back what the connector holds: the netlink socket and the caches.
@@ -146,6 +160,24 @@ class Connector:
         elif self._monitor.stale():
             await self._monitor.refresh()
         return self._monitor.snapshot
+
+    async def probe(self, *names: str) -> dict[str, tuple[Reached, ...]]:
+        """Probe these PvDs now, or all: what each of their families reaches, with the evidence.
+
+        What is found is part of the next `snapshot`. A PvD that policy prohibits, that is unusable or has a
+        proxy is not probed, nor is any unless the configuration says what to ask: it has nothing. One probe
+        of a PvD serves all who want it at the same time; it takes the configured ``timeout`` at most. Within
+        ``async with`` a connector that has something to ask probes in the background, too.
+
+        Raises ValueError for a name that is no PvD, OSError where this host cannot.
+        """
+        pvds = await self.snapshot()
+        if unknown := [name for name in names if name not in pvds]:
+            raise ValueError(f"no PvD is called {unknown[0]!r}")
+        wanted = names or tuple(pvd.name for pvd in pvds)
+        if self._probing is None:
+            return dict.fromkeys(wanted, ())
+        return await self._probing.probe(wanted)
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """PvDs as they come, go and change after the last `snapshot`, until the caller stops asking.
@@ -280,6 +312,8 @@ class Connector:
         finally:
             report = RaceReport.of(race, ready)
             self._history.learn(report, time.monotonic())
+            if self._probing is not None:
+                self._probing.heard(report)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             raise failure(report)
@@ -297,14 +331,30 @@ class Connector:
         if found is None:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
-            policies = layers(
-                endpoint, call=policy, rules=self._configuration.rules, application=self._policy
-            )
+            policies = self._layers(endpoint, policy)
             ranking = rank(
                 pvds, endpoint, policies, path_delay=self._pacing.path_delay, distrusted=distrusted
             )
             found = self._rankings[key] = ranking, forbids(policies, ranking)
         return found
+
+    def _layers(self, endpoint: Endpoint, policy: Policy | None = None) -> list[tuple[str, Policy]]:
+        return layers(endpoint, call=policy, rules=self._configuration.rules, application=self._policy)
+
+    def _probes(self) -> Probing | None:
+        """None where nothing is to be asked."""
+        settings = self._configuration.probe
+        if settings is None:
+            if not any(pvd.captive_api for pvd in self._configuration.pvds):
+                return None
+            settings = ProbeSettings()
+        return Probing(
+            settings,
+            self._monitor,
+            self._layers,
+            forget=self.resolver.forget,
+            release=self._lingering.release,
+        )
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

@@ -30,6 +30,7 @@ from .model import (
 )
 from .race.nat64 import needs_synthesis, synthesise
 from .race.ordering import route_length, unusable
+from .reachability import behind_portal
 from .zones import MAYBE, Verdict, ZoneMatch, match
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _portal(pvd: ProvisioningDomain, question: _Question) -> Reason | None:
     required = [s for _, policy in question.layers for s in policy.require]
     if any(s.kind == "pvd" and "*" not in s.pattern and s.matches(pvd) for s in required):
         return None
-    return Reason("reachability", "behind a captive portal")
+    return Reason("reachability", behind_portal(pvd))
 
 
 def _other_interface(pvd: ProvisioningDomain, question: _Question) -> Reason | None:

@@ -1,0 +1,178 @@
+"""Probes of a connector: which run when, one of a PvD at a time for all who want it, and who hears of it.
+
+Does: it waits and asks; `probes.plan`, `probes.schedule` and `probes.suspicion` decide. Races never wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.lowlevel import current_token
+
+from .model import Reachability
+from .probes.plan import plan
+from .probes.runner import Probed, Prober
+from .probes.schedule import Schedule
+from .probes.suspicion import suspects
+from .reachability import summed_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .dns.conversations import Release
+    from .model import ProvisioningDomain, Reached
+    from .monitor import Monitor
+    from .probe_settings import ProbeSettings
+    from .probes.plan import Layers, Probe
+    from .race.report import RaceReport
+
+log = logging.getLogger("pvdrace")
+
+
+class Probing:
+    """The probes of one connector.
+
+    ``layers`` gives the policies for a destination, without a call's. ``forget`` is told of a PvD whose DNS
+    answers may have been a portal's. ``release``: see `Prober`. Raises `ConfigurationError` as `Prober`.
+    """
+
+    def __init__(
+        self,
+        settings: ProbeSettings,
+        monitor: Monitor,
+        layers: Layers,
+        *,
+        forget: Callable[[str], None],
+        release: Release,
+    ) -> None:
+        self._settings = settings
+        self._monitor = monitor
+        self._layers = layers
+        self._forget = forget
+        self._prober = Prober(settings, release=release)
+        self._schedule = Schedule(settings)
+        self._running: dict[tuple[str, int], _Running] = {}
+        self._bell: anyio.Event | None = None
+
+    async def probe(self, names: Sequence[str]) -> dict[str, tuple[Reached, ...]]:
+        """Probe these PvDs of the monitor's snapshot now; one that may not be probed has nothing.
+
+        A probe that runs already is waited for instead. Raises OSError where this host cannot.
+        """
+        pvds = self._monitor.snapshot
+        todo = plan(pvds, self._settings, self._layers)
+        found: dict[str, tuple[Reached, ...]] = dict.fromkeys(names, ())
+        errors: list[Exception] = []
+
+        async def one(name: str) -> None:
+            try:
+                found[name] = (await self._shared(pvds[name], todo[name])).reached
+            except Exception as error:
+                errors.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for name in found:
+                if name in todo:
+                    tasks.start_soon(one, name)
+        if errors:
+            raise errors[0]
+        return found
+
+    async def run(self) -> None:
+        """Probe in the background for as long as this is not cancelled. Raises nothing else."""
+        self._schedule = Schedule(self._settings)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch)
+                while True:
+                    pvds = self._monitor.snapshot
+                    todo = plan(pvds, self._settings, self._layers)
+                    now = time.monotonic()
+                    self._schedule.keep([pvd for pvd in pvds if pvd.name in todo], now)
+                    for name in self._schedule.due(now):
+                        self._schedule.begin(name, now)
+                        tasks.start_soon(self._background, pvds[name], todo[name])
+                    self._bell = anyio.Event()
+                    with anyio.move_on_after(self._schedule.deadline - now):
+                        await self._bell.wait()
+        except Exception:
+            log.exception("probing has ended")
+        finally:
+            self._bell = None
+
+    def heard(self, report: RaceReport) -> None:
+        """A race has ended: what it says against a PvD may be worth a look."""
+        if self._bell is None:
+            return
+        if report.winner is not None:
+            self._schedule.trust(report.winner.pvd, report.endpoint.port)
+        if against := suspects(report):
+            self._schedule.suspect(against, time.monotonic())
+            self._ring()
+
+    async def _watch(self) -> None:
+        try:
+            async with aclosing(self._monitor.changes()) as changes:
+                async for _ in changes:
+                    self._ring()
+        except Exception:
+            log.exception("changes are not heard of any more; probes go on by the clock")
+
+    async def _background(self, pvd: ProvisioningDomain, probes: Sequence[Probe]) -> None:
+        try:
+            await self._shared(pvd, probes)
+        except Exception:
+            log.exception("the probe of %s failed", pvd.name)
+        self._ring()
+
+    async def _shared(self, pvd: ProvisioningDomain, probes: Sequence[Probe]) -> Probed:
+        """Probe a PvD, or wait for whoever does. Who waits for one that is cancelled does it anew."""
+        key = pvd.name, pvd.attachment
+        while (running := self._running.get(key)) is not None and running.loop == current_token():
+            await running.event.wait()
+            if running.outcome is not None:
+                return running.outcome
+        running = self._running[key] = _Running()
+        self._schedule.begin(pvd.name, time.monotonic())
+        outcome: Probed | None = None
+        try:
+            outcome = running.outcome = await self._prober.probe(pvd, probes)
+            self._learn(pvd, outcome.reached)
+            return outcome
+        finally:
+            if self._running.get(key) is running:
+                del self._running[key]
+            self._end(pvd, outcome)
+            running.event.set()
+
+    def _end(self, pvd: ProvisioningDomain, outcome: Probed | None) -> None:
+        now = time.monotonic()
+        if outcome is None:
+            self._schedule.end(pvd.name, Reachability.UNKNOWN, now)
+            return
+        state = summed_up(outcome.reached, pvd.families)
+        self._schedule.end(pvd.name, state, now, retry_after=outcome.retry_after, expires=outcome.expires)
+
+    def _learn(self, pvd: ProvisioningDomain, reached: tuple[Reached, ...]) -> None:
+        before = self._monitor.snapshot.get(pvd.name)
+        if self._monitor.learn(pvd, reached):
+            told = (*reached, *(before.reached if before is not None else ()))
+            if any(one.state is Reachability.PORTAL for one in told):
+                self._forget(pvd.name)
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            self._bell.set()
+
+
+class _Running:
+    """A probe that is under way. No outcome in the end: it was cancelled, or has failed."""
+
+    def __init__(self) -> None:
+        self.loop = current_token()
+        self.event = anyio.Event()
+        self.outcome: Probed | None = None

@@ -1,0 +1,103 @@
+"""What a PvD reaches, from what each of its families reaches. Pure.
+
+RFC 7556 s5.3: connectivity is a matter of the PvD; that the families of one PvD differ is the rule where
+something stands in between (a portal for IPv4 alone, IPv6 that leads nowhere).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .model import PvdSet, Reachability, Reached
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .model import ProvisioningDomain
+
+#: A PvD's attachment, and what is known of its families since then.
+Known = tuple[int, tuple[Reached, ...]]
+
+
+def summed_up(reached: Iterable[Reached], families: Iterable[int] = (6, 4)) -> Reachability:
+    """What a PvD with these families reaches: as much as the best of them.
+
+    A portal in one family and nothing known of the other is a portal. Nothing reached in one family, and
+    nothing known of another that the PvD has, is not known.
+    """
+    states = {one.family: one.state for one in reached}
+    found = set(states.values())
+    for state in (Reachability.VALIDATED, Reachability.PARTIAL, Reachability.PORTAL):
+        if state in found:
+            return state
+    if Reachability.NONE in found and all(states.get(f) is Reachability.NONE for f in families):
+        return Reachability.NONE
+    return Reachability.UNKNOWN
+
+
+def usable_families(pvd: ProvisioningDomain) -> tuple[int, ...]:
+    """The families (6, 4) of a PvD that no captive portal is known to hold; none of one that is a portal.
+
+    The portal's family is left alone as long as the other one is known to work: what is sent there goes to
+    the portal.
+    """
+    if pvd.reachability is Reachability.PORTAL:
+        return ()
+    held = {one.family for one in pvd.reached if one.state is Reachability.PORTAL}
+    return tuple([family for family in (6, 4) if family not in held]) if held else (6, 4)
+
+
+def passes(pvd: ProvisioningDomain, port: int, families: Iterable[int] = (6, 4)) -> bool | None:
+    """Whether a port passes in any of these families, as far as probes know; None where they do not.
+
+    A network that lets only some ports pass is taken to stop every port that is not known to pass.
+    """
+    known = {one.family: one for one in pvd.reached}
+    answers = [_passes(known.get(family), port) for family in families]
+    if True in answers:
+        return True
+    return None if None in answers or not answers else False
+
+
+def _passes(one: Reached | None, port: int) -> bool | None:
+    if one is None or one.state is Reachability.UNKNOWN:
+        return None
+    if one.state is Reachability.PARTIAL:
+        return port in one.ports if one.ports else None
+    return one.state is Reachability.VALIDATED
+
+
+def behind_portal(pvd: ProvisioningDomain) -> str:
+    """``behind a captive portal (https://portal.example/login)``, for people."""
+    page = portal_page(pvd)
+    return f"behind a captive portal ({page})" if page else "behind a captive portal"
+
+
+def portal_page(pvd: ProvisioningDomain) -> str | None:
+    """The page to show to the user, where one is known (RFC 8908 s5)."""
+    return next((one.portal for one in pvd.reached if one.portal), None)
+
+
+def with_reached(pvd: ProvisioningDomain, reached: tuple[Reached, ...]) -> ProvisioningDomain:
+    """The PvD with what is known of its families; none: nothing is known any more."""
+    return replace(pvd, reached=reached, reachability=summed_up(reached, pvd.families))
+
+
+def same_verdict(old: tuple[Reached, ...], new: tuple[Reached, ...]) -> bool:
+    """Whether two findings say the same, their words and times apart."""
+    return {_verdict(one) for one in old} == {_verdict(one) for one in new}
+
+
+def overlay(plain: PvdSet, known: Mapping[str, Known], generation: int) -> PvdSet:
+    """A snapshot with what is known of its PvDs, each as long as its attachment lasts."""
+    pvds = []
+    for pvd in plain:
+        attachment, reached = known.get(pvd.name, (pvd.attachment, ()))
+        usable = reached and attachment == pvd.attachment and pvd.unusable is None
+        pvds.append(with_reached(pvd, reached) if usable else pvd)
+    return PvdSet(tuple(pvds), generation)
+
+
+def _verdict(one: Reached) -> tuple[object, ...]:
+    return one.family, one.state, one.portal, one.ports
