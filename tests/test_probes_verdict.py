@@ -8,7 +8,7 @@ import pytest
 
 from pvdrace.model import LocalAddress, ProvisioningDomain, PvdSet, Reachability, Reached
 from pvdrace.probes.judgement import Finding, Judgement
-from pvdrace.probes.verdict import Findings, limited, verdict
+from pvdrace.probes.verdict import Findings, limited, settled, verdict
 from pvdrace.reachability import (
     behind_portal,
     overlay,
@@ -87,6 +87,12 @@ def test_verdict(found: dict[str, Judgement], state: Reachability, ports: tuple[
     assert (reached.family, reached.state, reached.ports, reached.at) == (4, state, ports, 12.5)
     assert reached.evidence
     assert (reached.portal is not None) == (state is PORTAL)
+
+
+def test_a_portal_is_settled_and_nothing_else_is() -> None:
+    """Nothing can follow that would change it; all else may yet turn out to be a portal."""
+    for _, found, state, _ in VERDICTS:
+        assert settled(Findings(4, **found)) is (state is PORTAL)  # type: ignore[arg-type]
 
 
 def test_the_evidence_says_what_every_probe_said() -> None:

@@ -1,6 +1,6 @@
 """Probes of a connector: which run when, one of a PvD at a time for all who want it, and who hears of it.
 
-Does: it waits and asks; `probes.plan`, `probes.schedule` and `probes.suspicion` decide. Races never wait for it.
+Does: it waits and asks; `probes.plan`, `schedule` and `suspicion` decide. Races never wait for it.
 """
 
 from __future__ import annotations

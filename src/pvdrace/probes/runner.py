@@ -24,9 +24,10 @@ from ..race.nat64 import needs_synthesis, synthesise
 from ..race.ordering import source_address, unusable
 from . import capport, http204, https
 from .addresses import private_one
+from .judgement import Finding, Judgement
 from .messages import Failure, Outcome, ResponseReader
 from .plan import probed_families
-from .verdict import BESIDE_THE_POINT, Findings, verdict
+from .verdict import BESIDE_THE_POINT, Findings, settled, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,13 +35,19 @@ if TYPE_CHECKING:
     from ..dns.conversations import Release
     from ..model import ProvisioningDomain, Reached
     from ..probe_settings import ProbeSettings
-    from .judgement import Judgement
     from .plan import Probe
+
+    #: By the kind of a probe, its port, and the family.
+    _Outcomes = dict[tuple[str, int, int], Outcome | bool | None]
 
 #: Seconds that the lookups of a probe may take at most.
 DNS_TIMEOUT = 5.0
 #: How many addresses of a probe's host are tried.
 TRIES = 2
+#: Seconds that the others have to say what they have to say, once one is conclusive: Android's wait for both.
+PATIENCE = 3.0
+#: Seconds in which a port that passes lets a connection through.
+PORT_PATIENCE = 2.5
 
 T = TypeVar("T")
 
@@ -79,20 +86,42 @@ class Prober:
         DNS is asked anew: what a portal has answered must not outlive it.
         """
         self._resolver.forget(pvd.name)
-        outcomes: dict[tuple[str, int, int], Outcome | bool | None] = {}
-        families: set[int] = set()
+        families = [f for f in (6, 4) if any(f in probed_families(pvd, probe) for probe in probes)]
+        outcomes: _Outcomes = {}
+        scopes = {family: anyio.CancelScope() for family in families}
+        patience = anyio.current_time() + PATIENCE
+
+        api_to_come = any(probe.kind == "api" for probe in probes)
 
         async def ask(probe: Probe, family: int) -> None:
-            outcomes[probe.kind, probe.target.port, family] = await self._ask(pvd, probe, family)
+            nonlocal api_to_come
+            outcome = await self._ask(pvd, probe, family)
+            outcomes[probe.kind, probe.target.port, family] = outcome
+            if isinstance(outcome, bool) or outcome is None:
+                return
+            captive = None
+            if probe.kind == "api":
+                captive, api_to_come = capport.judge(outcome), False
+            for other in families if captive is not None else (family,):
+                found = self._findings(other, outcomes, captive)
+                if settled(found) and not api_to_come:  # which may know a better page to show
+                    scopes[other].cancel()
+                elif settled(found) or (found.https is not None and found.https.finding is Finding.OK):
+                    scopes[other].deadline = patience
+
+        async def ask_all(family: int) -> None:
+            with scopes[family]:
+                async with anyio.create_task_group() as tasks:
+                    for probe in probes:
+                        if family in probed_families(pvd, probe):
+                            tasks.start_soon(ask, probe, family)
 
         async with anyio.create_task_group() as tasks:
-            for probe in probes:
-                for family in probed_families(pvd, probe):
-                    families.add(family)
-                    tasks.start_soon(ask, probe, family)
+            for family in families:
+                tasks.start_soon(ask_all, family)
         at = self._clock()
         api = self._judge_api(pvd, [o for (kind, _, _), o in outcomes.items() if kind == "api"])
-        found = [self._findings(family, outcomes, api) for family in (6, 4) if family in families]
+        found = [self._findings(family, outcomes, api) for family in families]
         judgements = [j for each in found for j in (each.api, each.http, each.https) if j is not None]
         return Probed(
             tuple([verdict(each, at) for each in found]),
@@ -100,9 +129,7 @@ class Prober:
             min((j.expires for j in judgements if j.expires is not None), default=None),
         )
 
-    def _findings(
-        self, family: int, outcomes: dict[tuple[str, int, int], Outcome | bool | None], api: Judgement | None
-    ) -> Findings:
+    def _findings(self, family: int, outcomes: _Outcomes, api: Judgement | None) -> Findings:
         settings = self._settings
         found = Findings(family, api)
         ports: dict[int, bool] = {}
@@ -138,6 +165,8 @@ class Prober:
 
     async def _ask(self, pvd: ProvisioningDomain, probe: Probe, family: int) -> Outcome | bool | None:
         timeout = self._settings.timeout
+        if probe.request is None:
+            timeout = min(timeout, PORT_PATIENCE)
         release = self._release if probe.quiet else close_now
         try:
             with anyio.fail_after(timeout):
@@ -235,7 +264,9 @@ def _failed(error: OSError) -> _Failed:
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
     except (OSError, ssl.SSLError) as error:
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(f"probe.ca_file {ca_file}: {reason}") from None

@@ -45,6 +45,11 @@ def verdict(found: Findings, at: float) -> Reached:
     return reached._replace(ports=ports) if state is Reachability.PARTIAL else reached
 
 
+def settled(found: Findings) -> bool:
+    """Whether nothing that is still to come can change the verdict: a portal has shown itself."""
+    return _state(found)[0] is Reachability.PORTAL
+
+
 def limited(reached: Reached, passed: Iterable[int], blocked: Iterable[int]) -> Reached:
     """The verdict with what is known of ports besides: from races, or from history.
 
