@@ -110,6 +110,11 @@ class Connector:
         """The timers of its races, for good."""
         return self._pacing
 
+    @property
+    def probes(self) -> bool:
+        """Whether the configuration says what to ask in probes; otherwise nothing ever is."""
+        return self._probing is not None
+
     async def __aenter__(self) -> Self:
         await self.snapshot()
         if self._probing is not None:

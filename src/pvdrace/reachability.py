@@ -68,10 +68,14 @@ def _passes(one: Reached | None, port: int) -> bool | None:
     return one.state is Reachability.VALIDATED
 
 
+#: How the reason begins for which a PvD is left out of a race, or leaves it.
+BEHIND_PORTAL = "behind a captive portal"
+
+
 def behind_portal(pvd: ProvisioningDomain) -> str:
     """``behind a captive portal (https://portal.example/login)``, for people."""
     page = portal_page(pvd)
-    return f"behind a captive portal ({page})" if page else "behind a captive portal"
+    return f"{BEHIND_PORTAL} ({page})" if page else BEHIND_PORTAL
 
 
 def portal_page(pvd: ProvisioningDomain) -> str | None:

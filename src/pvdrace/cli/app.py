@@ -14,6 +14,7 @@ from .exits import guarded
 from .lab import lab
 from .list import list_
 from .options import config_option
+from .probe import probe
 from .resolve import resolve
 
 if TYPE_CHECKING:
@@ -65,5 +66,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, lab, demo):
+for command in (list_, resolve, connect, probe, lab, demo):
     app.add_command(command)
