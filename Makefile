@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPS := pyproject.toml tools/setup.sh Makefile
 
-.PHONY: demo test test-all lint types contracts bench docs clean help
+.PHONY: demo test test-all acceptance lint types contracts bench docs clean help
 
 help:
 	@echo "make demo      build three provisioning domains in namespaces and race through their troubles"
 	@echo "make test      lint, types, import contracts and all tests (the default suite)"
 	@echo "make test-all  the tests on every Python found, 3.11 to 3.13"
+	@echo "make acceptance  the tests that prove what must work, and docs/acceptance.md from their results"
 	@echo "make bench     every benchmark, one table each"
 	@echo "make docs      the documentation, into docs/_build/html"
 
@@ -45,6 +46,9 @@ contracts: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	@tools/test-all.sh
+
+acceptance: $(VENV)/.test
+	@tools/acceptance.sh $(BIN)
 
 bench: $(VENV)/.bench
 	@tools/bench.sh $(BIN)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from cli_program import PROGRAM, environment, in_the_lab, pvdrace_program
 from loopback import Server, certificate_for
 from pvdrace.calls import failure
 from pvdrace.cli.app import app
+from pvdrace.config import parse
 from pvdrace.errors import PvdRaceError
 from pvdrace.model import Reachability
 from pvdrace.policy import Policy
@@ -120,21 +122,45 @@ def test_json_of_a_race_that_was_lost(connector: type[FakeConnector]) -> None:
 
 def test_options_reach_the_connector(connector: type[FakeConnector]) -> None:
     options = "--timeout 2.5 --require pvd:a --require pvd:b* --prefer type:wifi --avoid cost:fixed"
+    options += " --capacity-profile interactive --latency-budget 1.5 --label mail"
     arguments = ["--config", "c.toml", "connect", "::1", "80", *options.split(), "--prohibit", "group:x"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     (call,) = connector.calls
     policy = call.pop("policy")
-    assert call == {"host": "::1", "port": 80, "config": "c.toml", "tls": False, "timeout": 2.5}
+    assert call == {
+        "host": "::1",
+        "port": 80,
+        "config": "c.toml",
+        "tls": False,
+        "label": "mail",
+        "timeout": 2.5,
+    }
     assert policy.require == (Selector("pvd", "a"), Selector("pvd", "b*"))
     assert policy.prefer == (Selector("type", "wifi"),)
     assert policy.avoid == (Selector("cost", "fixed"),)
     assert policy.prohibit == (Selector("group", "x"),)
+    assert (policy.capacity_profile, policy.latency_budget) == ("interactive", 1.5)
+
+
+def test_a_profile_takes_the_place_of_the_files_own(connector: type[FakeConnector], tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('profile = "linux"\n[[rule]]\nprefer = ["type:wired"]\n', "utf-8")
+    arguments = ["connect", "--config", str(file), "host", "80", "--profile", "s60-snap"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    (call,) = connector.calls
+    assert call["config"] == replace(parse(file.read_text("utf-8")), profile="s60-snap")
+
+
+def test_a_profile_that_is_none_is_a_usage_error() -> None:
+    result = CliRunner().invoke(app, ["connect", "host", "80", "--profile", "s60"])
+    assert result.exit_code == 2
+    assert "no profile 's60', did you mean" in result.stderr
 
 
 def test_without_options_there_is_no_policy_and_no_timeout(connector: type[FakeConnector]) -> None:
     assert CliRunner().invoke(app, ["connect", "host", "80"]).exit_code == 0
     (call,) = connector.calls
-    assert (call["policy"], call["timeout"], call["config"]) == (None, None, None)
+    assert (call["policy"], call["label"], call["timeout"], call["config"]) == (None, None, None, None)
 
 
 @pytest.mark.parametrize("width", ["80", "120"])

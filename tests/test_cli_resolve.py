@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 
 from cli_program import in_the_lab
 from pvdrace.cli.app import app
+from pvdrace.config import Configuration
 from pvdrace.dns.resolver import Answer, DnsFailure
 from pvdrace.model import LocalAddress, ProvisioningDomain, PvdSet
 from pvdrace.policy import Policy
@@ -74,7 +74,7 @@ class World:
 
         class Connector:
             def __init__(self, config: str | None, *, dns_timeout: float) -> None:
-                self.configuration = SimpleNamespace(rules=world.rules)
+                self.configuration = Configuration(rules=world.rules)
                 self.resolver = world.resolver = Resolver(world.table, len(world.table))
 
             async def __aenter__(self) -> Self:

@@ -155,7 +155,7 @@ ERRORS = [
     ('[[rule]]\nrequire = ["wifi"]', 2, "rule[0].require[0]", "pvd:wifi"),
     ('[[rule]]\nprefer = [\n"pvd:a",\n"pdv:b",\n]', 4, "rule[0].prefer[1]", "'pdv'"),
     ('[[rule]]\navoid = "pvd:a"', 2, "rule[0].avoid", "a list is wanted, not a string"),
-    ('[[rule]]\nrequire = ["pvd:a"]\nmatch = "x"', 3, "rule[0].match", "a table { host, port, subnet, label }"),
+    ('[[rule]]\nrequire = ["pvd:a"]\nmatch = "x"', 3, "rule[0].match", "{ host, port, subnet, label }"),
     ('[[rule]]\nrequire = ["pvd:a"]\nmatch = { hots = ["x"] }', 3, "rule[0].match.hots", "mean 'host'?"),
     ('[[rule]]\nrequire = ["pvd:a"]\n[rule.match]\nhost = ["x"]\nport = [\n22,\n70000]', 7,
      "rule[0].match.port[1]", "70000"),

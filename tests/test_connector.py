@@ -17,7 +17,7 @@ import trustme
 import pvdrace
 from loopback import Server, certificate_for, closing, trusting
 from pvdrace.calls import failure, forbids, tls_name
-from pvdrace.config import Configuration
+from pvdrace.config import Configuration, parse
 from pvdrace.connection import Connection
 from pvdrace.default import default_connector
 from pvdrace.model import Endpoint, PvdSet
@@ -53,6 +53,8 @@ NOTHING = Configuration(discover=())
         ({"timeout": float("nan")}, "timeout must be a number of at least 0, not nan"),
         ({"policy": {"require": ["pvd:x"]}}, "policy must be a pvdrace.Policy, not {'require': ['pvd:x']}"),
         ({"policy": "pvd:x"}, "policy must be a pvdrace.Policy, not 'pvd:x'"),
+        ({"label": ""}, "label must be a word, not ''"),
+        ({"label": ["mms"]}, "label must be a word, not ['mms']"),
         ({"tls": None}, "tls must be True, False or an ssl.SSLContext, not None"),
         ({"tls": "yes"}, "tls must be True, False or an ssl.SSLContext, not 'yes'"),
         ({"tls": 1}, "tls must be True, False or an ssl.SSLContext, not 1"),
@@ -118,6 +120,65 @@ async def test_a_check_that_is_not_asynchronous_says_so() -> None:
         async with pvdrace.Connector(NOTHING) as connector:
             with pytest.raises(pvdrace.ConnectFailed, match="ready must be an asynchronous function"):
                 await connector.open_connection("127.0.0.1", server.port, ready=lambda stream: True)  # type: ignore[arg-type, return-value]
+
+
+class TestLayers:
+    """On the loopback, which policy may forbid as any other PvD."""
+
+    BY_LABEL = parse(
+        'discover = []\n[[rule]]\nmatch = { label = ["mms"] }\nprohibit = ["type:loopback"]\n'
+        '[[rule]]\nmatch = { label = ["vpn*"] }\nrequire = ["type:vpn"]\n'
+    )
+
+    @pytest.mark.parametrize(
+        ("own", "label", "said"),
+        [
+            (None, "mms", "prohibited by type:loopback (rule 1)"),
+            ("mms", None, "prohibited by type:loopback (rule 1)"),
+            (None, "vpn-office", "not type:vpn, which is required (rule 2)"),
+            ("mms", "web", None),  # the call's own counts
+            (None, None, None),
+        ],
+    )
+    async def test_a_label_finds_its_rule(self, own: str | None, label: str | None, said: str | None) -> None:
+        server = Server("127.0.0.1")
+        with closing(server):
+            async with pvdrace.Connector(self.BY_LABEL, label=own) as connector:
+                if said is None:
+                    sock, report = await connector.connect("127.0.0.1", server.port, label=label)
+                    sock.close()
+                    assert report.outcome == "won"
+                else:
+                    with pytest.raises(pvdrace.PolicyProhibited) as caught:
+                        await connector.connect("127.0.0.1", server.port, label=label)
+                    assert said in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("call", "system", "kind"),
+        [
+            ({"prohibit": ["type:loopback"]}, {}, pvdrace.PolicyProhibited),
+            ({"require": ["type:wifi"]}, {}, pvdrace.NoUsablePvd),
+            ({"require": ["type:wifi"]}, {"prohibit": ["type:wifi"]}, pvdrace.NoUsablePvd),
+            ({"require": ["type:loopback"]}, {"prohibit": ["cost:unmetered"]}, pvdrace.PolicyProhibited),
+            ({}, {"require": ["type:wifi"]}, pvdrace.PolicyProhibited),
+        ],
+    )
+    async def test_it_is_policy_that_left_nobody_where_somebody_had_all_that_the_call_requires(
+        self, call: dict[str, list[str]], system: dict[str, list[str]], kind: type[Exception]
+    ) -> None:
+        file = pvdrace.PolicyFile("etc", policy=pvdrace.Policy(**system))  # type: ignore[arg-type]
+        async with pvdrace.Connector(NOTHING, system=file) as connector:
+            with pytest.raises(pvdrace.NoUsablePvd) as caught:
+                await connector.connect("127.0.0.1", 9, policy=pvdrace.Policy(**call))  # type: ignore[arg-type]
+        assert type(caught.value) is kind
+        assert ("(system)" if "unmetered" in str(system) else "(") in str(caught.value)
+
+    async def test_nobody_there_is_no_prohibition(self) -> None:
+        file = pvdrace.PolicyFile("etc", policy=pvdrace.Policy(prohibit=["type:wifi"]))
+        async with pvdrace.Connector(NOTHING, system=file) as connector:
+            with pytest.raises(pvdrace.NoUsablePvd) as caught:
+                await connector.connect("192.0.2.1", 9)
+        assert not isinstance(caught.value, pvdrace.PolicyProhibited)
 
 
 class TestErrors:

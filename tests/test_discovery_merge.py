@@ -14,7 +14,11 @@ from pvdrace.discovery.merge import merge
 from pvdrace.discovery.resolvconf import NameServer, ResolvConf
 from pvdrace.discovery.resolvers import SystemDns
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link, PolicyRule
+from pvdrace.files import profile
 from pvdrace.model import Cost, CostClass, LocalAddress, ProvisioningDomain, PvdSet, Resolver, Route
+from pvdrace.policy_file import parse_policy_file
+from pvdrace.race.ordering import unusable
+from pvdrace.zones import MAYBE, Verdict, match
 
 if TYPE_CHECKING:
     import random
@@ -350,6 +354,7 @@ others = st.lists(
 
 
 @given(hosts(), configurations, others, st.randoms(use_true_random=False))
+@pytest.mark.row("6.10", "2.6")
 def test_check_10_the_order_of_sources_and_of_bring_up_does_not_show(
     parts: list[Link | Address | KernelRoute],
     configuration: Configuration,
@@ -369,3 +374,126 @@ def test_check_10_the_order_of_sources_and_of_bring_up_does_not_show(
         configuration, kernel(*(replace(p, index=indexes[p.index]) for p in parts)), DNS, further
     )
     assert [replace(pvd, ifindex=0) for pvd in renumbered] == [replace(pvd, ifindex=0) for pvd in first]
+
+
+def host(text: str, state: KernelState = HOST, dns: SystemDns = DNS, system: str = "") -> PvdSet:
+    """The PvDs of a whole file, with a system's policy."""
+    return merge(replace(parse(text), system=parse_policy_file(system, "s", "system")), state, dns)
+
+
+class TestOverrides:
+    def test_whoever_matches_is_meant_also_implicit_pvds_and_those_of_sources(self) -> None:
+        configuration = parse(
+            '[[override]]\nmatch = ["interface:wlan*", "pvd:other"]\ncost = "variable"\n'
+            '[[override]]\nmatch = ["interface:wlan*"]\ntype = "cellular"\n'
+        )
+        found = merge(configuration, HOST, DNS, [ProvisioningDomain("other", interface="wlan9")])
+        assert [(pvd.name, pvd.type, pvd.cost.kind) for pvd in found] == [
+            ("eth0", "unknown", "unknown"),
+            ("wlan0", "cellular", "unknown"),
+            ("other", "cellular", "variable"),
+        ]
+
+    def test_an_override_sees_what_earlier_ones_say(self) -> None:
+        found = host(
+            '[[override]]\nmatch = ["interface:wlan*"]\ntype = "cellular"\n'
+            '[[override]]\nmatch = ["type:cellular"]\ncost = "variable"\n'
+        )
+        assert (found["wlan0"].cost.kind, found["eth0"].cost.kind) == ("variable", "unknown")
+
+    def test_what_is_said_first_counts_key_by_key(self) -> None:
+        text = (
+            '[[pvd]]\nname = "eth0"\ncost = "fixed"\n'
+            '[[override]]\nmatch = ["pvd:*"]\ncost = "variable"\ngroups = ["a"]\n'
+            '[[override]]\nmatch = ["pvd:*"]\ncost = "unmetered"\ngroups = ["b"]\nrate = 8.0\n'
+        )
+        found = host(text)
+        assert [(p.cost.kind, p.groups, p.rate) for p in found] == [
+            ("fixed", ("a",), 8.0),
+            ("variable", ("a",), 8.0),
+        ]
+        system = '[[override]]\nmatch = ["group:a", "pvd:eth0"]\ncost = "unknown"\n'
+        assert found == host(text, system=system)  # nobody is in the group before the application says so
+        system = '[[override]]\nmatch = ["pvd:eth0"]\ncost = "unmetered"\ngroups = ["s"]\n'
+        found = host(text, system=system)
+        assert [(p.cost.kind, p.groups) for p in found] == [("unmetered", ("s",)), ("variable", ("a",))]
+
+    def test_a_profile_stands_behind_the_file(self) -> None:
+        configuration = replace(
+            parse('[[override]]\nmatch = ["pvd:eth0"]\ngroups = ["mine"]'), files=(profile("s60-snap"),)
+        )
+        found = merge(configuration, HOST, DNS)
+        assert [pvd.groups for pvd in found] == [("mine",), ("internet",)]
+        assert {pvd.address_table for pvd in found} == {"rfc6724-ipv4-first"}
+
+    def test_flags_and_class_of_cost_are_two_keys(self) -> None:
+        override = '[[override]]\nmatch = ["pvd:*"]\ncost_flags = ["roaming"]'
+        assert host(f'[[pvd]]\nname = "eth0"\ncost = "fixed"\n{override}')["eth0"].cost == Cost(
+            CostClass.FIXED, frozenset({"roaming"})
+        )
+
+    def test_the_sources_of_a_pvd_are_those_who_told_of_it(self) -> None:
+        assert host('[[override]]\nmatch = ["pvd:*"]\ntype = "x"')["eth0"].sources == ("netlink",)
+
+
+class TestDnsOfTheNetworkIgnored:
+    IGNORED = '[[override]]\nmatch = ["interface:eth0"]\ndns = "ignore"\n'
+
+    def test_its_servers_and_search_domains_are_dropped_and_nobody_elses(self) -> None:
+        found = host(self.IGNORED)
+        assert (found["eth0"].resolvers, found["eth0"].search, found["eth0"].zones) == ((), (), ())
+        assert found["wlan0"].resolvers == (Resolver("192.0.2.53", scoped=False),)
+        assert found["wlan0"].search == ("lan",)
+        assert found["eth0"].routes == host("")["eth0"].routes
+
+    def test_what_is_configured_is_kept(self) -> None:
+        text = (
+            '[[pvd]]\nname = "eth0"\ndns = "ignore"\nresolvers = ["192.0.2.7"]\nsearch = ["mine.example"]\n'
+        )
+        pvd = host(text)["eth0"]
+        assert (pvd.resolvers, pvd.search) == ((Resolver("192.0.2.7"),), ("mine.example",))
+
+    def test_an_override_can_bring_resolvers_for_all(self) -> None:
+        found = host('[[override]]\nmatch = ["pvd:*"]\nresolvers = ["192.0.2.7"]\n')
+        assert {pvd.resolvers for pvd in found} == {(Resolver("192.0.2.7"),)}
+        assert {pvd.search for pvd in found} == {()}  # that of the network belongs to its own servers
+
+    def test_a_source_is_a_network_too(self) -> None:
+        other = ProvisioningDomain("x", resolvers=(Resolver("192.0.2.9"),), zones=("a",), search=("b",))
+        configuration = parse('[[override]]\nmatch = ["pvd:x"]\ndns = "ignore"\n')
+        pvd = merge(configuration, HOST, DNS, [other])["x"]
+        assert (pvd.resolvers, pvd.zones, pvd.search) == ((), (), ())
+
+    def test_used_is_the_default(self) -> None:
+        assert host(self.IGNORED.replace("ignore", "use")) == host("")
+
+
+class TestDefaultRouteOff:
+    TEXT = '[[override]]\nmatch = ["interface:eth0"]\ndefault_route = false\n'
+
+    def test_its_default_routes_are_dropped_and_nobody_elses(self) -> None:
+        more = kernel(*LO, *ETH, KernelRoute(2, "10.9.0.0/16", "10.1.0.1", 100), *WLAN)
+        found = host(self.TEXT, more)
+        assert [route.destination for route in found["eth0"].routes] == ["10.9.0.0/16"]
+        assert found["wlan0"] == host("", more)["wlan0"]
+        assert found["eth0"].unusable is None
+
+    def test_where_nothing_is_left_there_is_its_link(self) -> None:
+        """No routes at all would say that they are unknown, and exclude nothing."""
+        pvd = host(self.TEXT)["eth0"]
+        assert [route.destination for route in pvd.routes] == ["2001:db8:1::/64", "10.1.0.0/24"]
+        assert unusable(pvd, "10.1.0.9") is None
+        assert unusable(pvd, "192.0.2.1") == unusable(pvd, "2001:db8:9::1") == "no route"
+        before = host("")["eth0"]
+        assert unusable(before, "192.0.2.1") is None
+
+    def test_on_is_the_default(self) -> None:
+        assert host(self.TEXT.replace("false", "true")) == host("")
+
+
+def test_the_zones_of_who_is_not_trusted_count_for_nothing() -> None:
+    """RFC 7556 s7.1, RFC 6731 s4.1: such a PvD cannot draw a name to itself, nor is it kept from any."""
+    text = '[[pvd]]\nname = "eth0"\nzones = ["corp.example"]\ntrusted = false\n'
+    pvd = host(text)["eth0"]
+    assert match(pvd, "www.corp.example") == match(pvd, "www.example.com") == MAYBE
+    assert match(replace(pvd, trusted=True), "www.corp.example").verdict is Verdict.YES

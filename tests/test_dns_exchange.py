@@ -136,6 +136,7 @@ def check(world: World, expected: str, start: float = 0.0) -> None:
     assert timeline(dedent(world.run(start))) == timeline(expected)
 
 
+@pytest.mark.row("3.42")
 def test_a_primary_that_answers_is_the_only_one_asked() -> None:
     check(
         World({"10.0.0.1": after(299, ok()), "10.0.0.2": silent}),
@@ -146,6 +147,7 @@ def test_a_primary_that_answers_is_the_only_one_asked() -> None:
     )
 
 
+@pytest.mark.row("3.42")
 def test_a_silent_primary_costs_one_short_stagger() -> None:
     check(
         World({"10.0.0.1": silent, "10.0.0.2": after(20, ok())}),
@@ -403,6 +405,7 @@ def test_negative_answers(reply: Reply, kind: str, ttl: float) -> None:
     assert world.exchange.outcome == Answer((), ttl, "10.0.0.1", "www.example", kind)
 
 
+@pytest.mark.row("4.6")
 def test_search_names_are_tried_in_turn() -> None:
     replies = {"www.home.example": NXDOMAIN, "www.corp.example": NODATA, "www": NXDOMAIN}
     check(

@@ -19,6 +19,9 @@ from pvdrace.config import ADDRESS_TABLES, PvdConfig, parse
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import SCENARIOS, build
 from pvdrace.model import COST_FLAGS
+from pvdrace.policy import CapacityProfile
+from pvdrace.policy_file import CONDITIONS, POLICY_KEYS, SHARED_TABLES
+from pvdrace.pvd_config import OWN_KEYS
 from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import rank
 from pvdrace.selectors import KINDS, Selector
@@ -253,14 +256,21 @@ CONFIGURATION = DOCS / "configuration.md"
 
 
 def test_every_key_of_a_configuration_is_documented() -> None:
-    assert [code(row[0]) for row in table(CONFIGURATION, "Top level")] == ["discover", "pvd", "rule"]
+    top = ["discover", "profile", *SHARED_TABLES, "pvd"]
+    assert [code(row[0]) for row in table(CONFIGURATION, "Top level")] == top
     assert [code(row[0]) for row in table(CONFIGURATION, "`[[pvd]]`")] == [f.name for f in fields(PvdConfig)]
-    rule_keys = ["match", "require", "prefer", "avoid", "prohibit"]
-    assert [code(row[0]) for row in table(CONFIGURATION, "`[[rule]]`")] == rule_keys
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[policy]`")] == list(POLICY_KEYS)
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[rule]]`")] == ["match"]
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[override]]`")] == ["match"]
+    text = CONFIGURATION.read_text("utf-8").split("## `[[override]]`")[1].split("\n| ")[0]
+    assert set(re.findall(r"`(\w+)`", text)) == set(OWN_KEYS)
     shown = tomllib.loads(blocks(CONFIGURATION, "toml")[0])
-    assert list(shown) == ["discover", "pvd", "rule"]
+    assert set(shown) == set(top)
     assert list(shown["pvd"][0]) == [f.name for f in fields(PvdConfig)]
-    assert list(shown["rule"][0]) == rule_keys
+    assert list(shown["rule"][0]) == ["match", *POLICY_KEYS]
+    assert list(shown["rule"][0]["match"]) == list(CONDITIONS)
+    names = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[policy]`")}["capacity_profile"]
+    assert re.findall(r"`([\w-]+)`", names) == [kind.value for kind in CapacityProfile]
 
 
 def test_every_word_of_a_configuration_is_documented() -> None:

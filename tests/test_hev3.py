@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pvdrace.expectation import Expectation
 from pvdrace.model import LocalAddress, Route
 from pvdrace.testing.scenario import (
     Scenario,
@@ -36,6 +37,22 @@ def check(race: Scenario, expected: str) -> None:
 
 
 # ---------------------------------------------------------------------- s4: asking
+
+
+def test_s5_a_family_that_has_failed_here_is_asked_for_and_tried_behind_the_other() -> None:
+    """RFC 6555 s4.2, HEv3 s5: what is learnt is of one PvD; the family is not given up."""
+    known = {"wifi": Expectation(blocked=(6,))}
+    check(
+        scenario(wifi=pvd(dns=20, v6=ok(30), v4=refused(30)), expected=known),
+        """
+         0 ms  wifi ? A AAAA
+        20 ms  wifi -> v4
+        50 ms  wifi x v4 refused  wifi -> v6
+        80 ms  wifi won v6
+        """,
+    )
+    unhindered = scenario(wifi=pvd(a=20, aaaa=None, v6=ok(30), v4=ok(30)), expected=known)
+    assert unhindered.report.elapsed == pytest.approx(0.05), "nothing waits for the AAAA answer"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ PUBLIC = [
     "NoUsablePvd",
     "Pacing",
     "Policy",
+    "PolicyFile",
+    "PolicyProhibited",
     "Preference",
     "ProvisioningDomain",
     "PvdRaceError",
@@ -32,6 +34,8 @@ PUBLIC = [
     "__version__",
     "connect",
     "open_connection",
+    "profile",
+    "profiles",
 ]
 
 

@@ -7,6 +7,7 @@ from math import inf
 
 import pytest
 
+from pvdrace.config import Configuration
 from pvdrace.model import (
     Endpoint,
     LocalAddress,
@@ -22,7 +23,7 @@ from pvdrace.probe_settings import UNRESTRICTED, ProbeSettings, Target
 from pvdrace.probes.plan import configured, plan, probed_families
 from pvdrace.probes.schedule import CHANGE_GAP, SUSPICION_GAP, Schedule
 from pvdrace.probes.suspicion import Suspect, suspects
-from pvdrace.rules import Match, Rule, layers
+from pvdrace.rules import Match, Rule
 from pvdrace.testing.scenario import blackhole, impostor, ok, pvd, refused, scenario
 
 UNKNOWN, VALIDATED = Reachability.UNKNOWN, Reachability.VALIDATED
@@ -172,7 +173,7 @@ def planned(
     policy: Policy | None = None,
 ) -> dict[str, list[str]]:
     def of(endpoint: Endpoint) -> list[tuple[str, Policy]]:
-        return layers(endpoint, rules=rules, application=policy)
+        return Configuration(rules=rules).layers(endpoint, policy)
 
     found = plan(PvdSet(pvds), settings, of)
     return {name: [f"{probe.kind} {probe.target.host}" for probe in probes] for name, probes in found.items()}

@@ -30,6 +30,7 @@ DOERS = frozenset(
         "dns/resolver.py",
         "drivers/aio.py",
         "drivers/stages.py",
+        "files.py",
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",

@@ -183,7 +183,7 @@ class RaceMachine(RuleBasedStateMachine):
         return {*found, *synthesise(lookup.pvd, [address for address in found if address != "rubbish"])}
 
     def ranked(self, snapshot: PvdSet) -> Ranking:
-        return rank(snapshot, self.endpoint, [("call", self.policy)], path_delay=self.pacing.path_delay)
+        return rank(snapshot, self.endpoint, [("call", self.policy)], pacing=self.pacing)
 
     # ------------------------------------------------------------------ what the world does
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from textwrap import dedent
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvdrace.expectation import Expectation, Expectations
 from pvdrace.model import (
     COST_FLAGS,
     Cost,
@@ -26,11 +27,13 @@ from pvdrace.model import (
     Route,
 )
 from pvdrace.policy import Policy
+from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import LOOPBACK_PVD, rank
 from pvdrace.selectors import Selector
 
 V6, V4 = LocalAddress("2001:db8::2", 64), LocalAddress("192.168.1.2", 24)
 UNMETERED, FIXED, VARIABLE = Cost(CostClass.UNMETERED), Cost(CostClass.FIXED), Cost(CostClass.VARIABLE)
+HALF = Pacing(path_delay=0.5)
 WEB = Endpoint("www.example.com", 443)
 
 
@@ -49,6 +52,11 @@ def show(ranking: Ranking) -> str:
     return "\n".join([line(n) for n in range(len(ranking.ranked))] + out)
 
 
+def against(names: Iterable[str]) -> Expectations:
+    """History speaks against these."""
+    return {name: Expectation(distrusted=True) for name in names}
+
+
 def check(
     expected: str,
     *pvds: ProvisioningDomain,
@@ -58,7 +66,7 @@ def check(
     distrusted: str = "",
 ) -> Ranking:
     layers = [(name, policy) for name, policy in (("call", call), ("application", application)) if policy]
-    ranking = rank(PvdSet(pvds), Endpoint(to, 443), layers, distrusted=frozenset(distrusted.split()))
+    ranking = rank(PvdSet(pvds), Endpoint(to, 443), layers, expected=against(distrusted.split()))
     assert show(ranking) == dedent(expected).strip()
     return ranking
 
@@ -181,8 +189,8 @@ def test_route_metric_then_name() -> None:
 
 
 def test_path_delay_is_the_distance_of_the_staggered() -> None:
-    ranking = rank(PvdSet((WIFI, ETH, pvd("box"))), WEB, path_delay=0.1)
-    assert [entry.head_start for entry in ranking.ranked] == [0.0, 0.1, 0.2]
+    ranking = rank(PvdSet((WIFI, ETH, pvd("box"))), WEB, pacing=Pacing(path_delay=0.4))
+    assert [entry.head_start for entry in ranking.ranked] == [0.0, 0.4, 0.8]
 
 
 # Policy.
@@ -682,7 +690,7 @@ def places(
     found: Sequence[ProvisioningDomain], endpoint: Endpoint, policies: Layers, distrusted: frozenset[str]
 ) -> Places:
     """The position and the head start of everybody who runs; later is larger."""
-    ranked = rank(PvdSet(tuple(found)), endpoint, policies, distrusted=distrusted).ranked
+    ranked = rank(PvdSet(tuple(found)), endpoint, policies, expected=against(distrusted)).ranked
     return {
         entry.pvd.name: (n, float("inf") if entry.head_start is None else entry.head_start)
         for n, entry in enumerate(ranked)
@@ -701,7 +709,7 @@ def test_law_the_order_of_the_snapshot_never_changes_the_result(
     shuffled = list(found)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = (
-        rank(PvdSet(tuple(p)), endpoint, policies, distrusted=distrusted) for p in (shuffled, found)
+        rank(PvdSet(tuple(p)), endpoint, policies, expected=against(distrusted)) for p in (shuffled, found)
     )
     assert one == other
 
@@ -711,7 +719,7 @@ def test_law_the_order_of_the_snapshot_never_changes_the_result(
 def test_law_everybody_is_ranked_or_excluded_with_a_reason_and_policy_holds(
     found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers, distrusted: frozenset[str]
 ) -> None:
-    ranking = rank(PvdSet(tuple(found)), endpoint, policies, distrusted=distrusted)
+    ranking = rank(PvdSet(tuple(found)), endpoint, policies, expected=against(distrusted))
     expected = {LOOPBACK_PVD.name} if endpoint.host == "localhost" else {p.name for p in found}
     assert {e.pvd.name for e in ranking.ranked} | {e.pvd.name for e in ranking.excluded} == expected
     assert len(ranking.ranked) + len(ranking.excluded) == len(expected)
@@ -731,7 +739,9 @@ def test_law_everybody_is_ranked_or_excluded_with_a_reason_and_policy_holds(
 def test_law_head_starts_begin_at_zero_grow_by_the_delay_and_end_in_none(
     found: list[ProvisioningDomain], endpoint: Endpoint, policies: Layers, distrusted: frozenset[str]
 ) -> None:
-    ranking = rank(PvdSet(tuple(found)), endpoint, policies, path_delay=0.5, distrusted=distrusted)
+    ranking = rank(
+        PvdSet(tuple(found)), endpoint, policies, pacing=Pacing(path_delay=0.5), expected=against(distrusted)
+    )
     starts = [entry.head_start for entry in ranking.ranked]
     staggered = [s for s in starts if s is not None]
     assert starts == staggered + [None] * (len(starts) - len(staggered))

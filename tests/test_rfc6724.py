@@ -80,6 +80,7 @@ def sort(domain: ProvisioningDomain, *destinations: str) -> list[str]:
         ("2001:db8:1::1", [], None),
     ],
 )
+@pytest.mark.row("3.10")
 def test_s5_source_address_selection(destination: str, sources: list[str], expected: str | None) -> None:
     assert source_address(pvd(*sources), destination) == expected
 
@@ -153,6 +154,7 @@ def test_s5_source_address_selection(destination: str, sources: list[str], expec
         ),
     ],
 )
+@pytest.mark.row("3.10")
 def test_s6_destination_address_selection(
     sources: list[str], destinations: list[str], expected: list[str]
 ) -> None:
@@ -230,6 +232,7 @@ def test_s6_destination_address_selection(
         ),
     ],
 )
+@pytest.mark.row("3.10")
 def test_s10_3_to_s10_7_configured_policy_tables(
     monkeypatch: pytest.MonkeyPatch,
     rows: dict[str, tuple[int, int]],
@@ -254,6 +257,7 @@ ULA, IPV4, SIX_TO_FOUR, GLOBAL = "fd11:1111:1111:2::2", "203.0.113.1", "2002:c63
         ("glibc", [ULA, GLOBAL, SIX_TO_FOUR, IPV4]),  # the first two tie, and rule 9 decides
     ],
 )
+@pytest.mark.row("3.24", "3.11")
 def test_s2_1_the_table_of_the_pvd_decides(table: str, expected: list[str]) -> None:
     """Four kinds of destination, each with a source of its kind, two at a time: nothing interleaves."""
     domain = pvd("2001:db8:1::1", "fd11:1111:1111:1::1", "2002:c633:6401::2", "10.1.2.3", table=table)

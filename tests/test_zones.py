@@ -38,6 +38,7 @@ def pvd(*zones: str, search: tuple[str, ...] = ()) -> ProvisioningDomain:
         (("corp.example",), "git.corp.example.", YES(2, "corp.example")),
     ],
 )
+@pytest.mark.row("4.7", "3.6")
 def test_match(zones: tuple[str, ...], name: str, expected: ZoneMatch) -> None:
     assert match(pvd(*zones), name) == expected
 
@@ -68,6 +69,7 @@ names = st.lists(labels, min_size=1, max_size=4).map(".".join)
 
 
 @given(st.lists(names, max_size=4), names)
+@pytest.mark.row("4.7")
 def test_yes_is_the_longest_zone_that_is_the_name_or_ends_it_after_a_dot(zones: list[str], name: str) -> None:
     found = match(pvd(*zones), name)
     owning = [zone for zone in zones if f".{name}".endswith(f".{zone}")]

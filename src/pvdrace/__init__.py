@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from .errors import ConfigurationError as ConfigurationError
     from .errors import ConnectFailed as ConnectFailed
     from .errors import NoUsablePvd as NoUsablePvd
+    from .errors import PolicyProhibited as PolicyProhibited
     from .errors import PvdRaceError as PvdRaceError
     from .errors import ResolutionFailed as ResolutionFailed
+    from .files import profile as profile
+    from .files import profiles as profiles
     from .model import Cost as Cost
     from .model import CostClass as CostClass
     from .model import ProvisioningDomain as ProvisioningDomain
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from .model import Reachability as Reachability
     from .policy import Policy as Policy
     from .policy import Preference as Preference
+    from .policy_file import PolicyFile as PolicyFile
     from .race.pacing import Pacing as Pacing
     from .race.report import RaceReport as RaceReport
     from .rules import Match as Match
@@ -49,6 +53,8 @@ _HOMES = {
     "NoUsablePvd": "errors",
     "Pacing": "race.pacing",
     "Policy": "policy",
+    "PolicyFile": "policy_file",
+    "PolicyProhibited": "errors",
     "Preference": "policy",
     "ProvisioningDomain": "model",
     "PvdRaceError": "errors",
@@ -59,6 +65,8 @@ _HOMES = {
     "Rule": "rules",
     "connect": "default",
     "open_connection": "default",
+    "profile": "files",
+    "profiles": "files",
 }
 
 _ROOMS = ("integrations", "lab", "testing")

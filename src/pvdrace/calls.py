@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import ConnectFailed, NoUsablePvd, ResolutionFailed
+from .errors import ConnectFailed, NoUsablePvd, PolicyProhibited, ResolutionFailed
 from .model import Endpoint, parse_literal
 from .names import to_ascii
 from .policy import Policy
@@ -70,6 +70,18 @@ def check_policy(policy: object) -> Policy | None:
     raise ValueError(f"policy must be a pvdrace.Policy, not {policy!r}")
 
 
+def check_label(label: object) -> str | None:
+    """What the application calls a use, or ValueError."""
+    if label is None or (isinstance(label, str) and label):
+        return label
+    raise ValueError(f"label must be a word, not {label!r}")
+
+
+def requirements(policy: Policy | None) -> list[tuple[str, Policy]]:
+    """What the call itself requires, as the only layer: whoever could run then is kept off by policy."""
+    return [("call", Policy(require=policy.require))] if policy else []
+
+
 def readiness(ready: Readiness, *, secure: bool) -> tuple[str, ReadyCheck | None]:
     """What decides (``tcp``, ``tls`` or the check's name), and the check. Raises ValueError."""
     if ready is None:
@@ -99,12 +111,16 @@ def forbids(policies: Sequence[tuple[str, Policy]], ranking: Ranking) -> bool:
     )
 
 
-def failure(report: RaceReport) -> NoUsablePvd | ResolutionFailed | ConnectFailed:
-    """The exception for a lost race."""
+def failure(
+    report: RaceReport, *, prohibited: bool = False
+) -> NoUsablePvd | ResolutionFailed | ConnectFailed:
+    """The exception for a lost race. ``prohibited``: where nobody ran, it is policy that left nobody."""
     kind: type[NoUsablePvd | ResolutionFailed | ConnectFailed]
     reason = report.failure or ""
-    if reason == NOBODY and (not report.attempts or _left_to_portals(report)):
+    if reason == NOBODY and _left_to_portals(report):
         kind = NoUsablePvd
+    elif reason == NOBODY and not report.attempts:
+        kind = PolicyProhibited if prohibited else NoUsablePvd
     elif reason.startswith(TIMEOUT) or report.attempts or report.skipped or not report.lookups:
         kind = ConnectFailed
     else:

@@ -3,44 +3,54 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from .calls import check_endpoint, check_policy, check_timeout, failure, forbids, readiness, tls_name
+from .calls import (
+    check_endpoint,
+    check_label,
+    check_policy,
+    check_timeout,
+    failure,
+    forbids,
+    readiness,
+    requirements,
+    tls_name,
+)
 from .changes import RaceChanges
-from .config import Configuration, parse
 from .connection import Connection
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
 from .drivers.stages import StreamStage, discard, wrap
-from .errors import ConfigurationError
-from .history import NOBODY, History
+from .expectation import EXPECT_NOTHING
+from .files import read_configuration
+from .history import History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
-from .probe_settings import ProbeSettings
+from .policy_file import PolicyFile
 from .probing import Probing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
-from .rules import layers
 
 if TYPE_CHECKING:
+    import os
     import socket
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
-    from anyio.abc import ByteStream, TaskGroup
+    from anyio.abc import ByteStream
 
     from .calls import Readiness
+    from .config import Configuration
     from .discovery.diff import PvdChange
+    from .expectation import Expectations
     from .model import Candidate, Ranking, Reached
     from .policy import Policy
     from .race.pacing import Pacing
@@ -60,49 +70,66 @@ class Connector:
     """The long-lived owner of what races share: the snapshot of PvDs, the DNS caches, the policy.
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
-    ``policy`` is the application's, held by every call. ``hooks`` get each report; one that raises is logged.
+    ``policy`` is the application's, held by every call: a `Policy`, or a `PolicyFile` such as a `profile`.
+    ``system`` is the system's policy file, or its path; by default the one that ``$PVDRACE_SYSTEM_POLICY``
+    names, else ``/etc/pvdrace/policy.toml`` if it is there. ``label`` is what the application calls its use
+    of connections, for rules that match it; a call may have one of its own. ``pacing``: the timers of its
+    races (by default the closest file's that sets any). ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
     `RaceReport.of` works at any moment.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
-    Raises `ConfigurationError` if the configuration is wrong.
+    Raises `ConfigurationError` if the configuration or a policy file is wrong.
     """
 
     def __init__(
         self,
         config: str | os.PathLike[str] | Configuration | None = None,
         *,
-        policy: Policy | None = None,
-        pacing: Pacing = DEFAULT_PACING,
+        policy: Policy | PolicyFile | None = None,
+        system: str | os.PathLike[str] | PolicyFile | None = None,
+        label: str | None = None,
+        pacing: Pacing | None = None,
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
-        self._configuration = read_configuration(config)
-        self._policy = check_policy(policy)
-        self._pacing = pacing
+        self._configuration = read_configuration(config, policy, system)
+        self._policy = None if isinstance(policy, PolicyFile) else check_policy(policy)
+        self._label = check_label(label)
+        self._pacing = pacing or self._configuration.effective_pacing or DEFAULT_PACING
         self.hooks = tuple(hooks)
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self._configuration)
         self._lingering = Lingering(time.monotonic)
-        self._probing = self._probes()
-        self._tasks: TaskGroup | None = None
+        self._probing = Probing(
+            self._configuration,
+            self._monitor,
+            lambda endpoint: self._configuration.layers(endpoint, self._policy, label=self._label),
+            forget=self.resolver.forget,
+            release=self._lingering.release,
+        )
         self._opened = False
         self._history = History()
-        self._rankings: dict[tuple[str, int, Policy | None, frozenset[str]], tuple[Ranking, bool]] = {}
+        self._rankings: dict[
+            tuple[str, int, Policy | None, str | None], tuple[Expectations, Ranking, bool]
+        ] = {}
         self._ranked_snapshot: PvdSet | None = None
 
     @property
     def configuration(self) -> Configuration:
-        """What the connector was given, for good."""
+        """What the connector was given, for good, with the policy files that govern it."""
         return self._configuration
 
     @property
     def policy(self) -> Policy | None:
-        """The application's policy, for good: another one is another connector, or a call's own."""
+        """The application's policy, for good: another one is another connector, or a call's own.
+
+        None where a policy file was given: that is in `configuration`.
+        """
         return self._policy
 
     @property
@@ -113,24 +140,18 @@ class Connector:
     @property
     def probes(self) -> bool:
         """Whether the configuration says what to ask in probes; otherwise nothing ever is."""
-        return self._probing is not None
+        return self._probing.enabled
 
     async def __aenter__(self) -> Self:
         await self.snapshot()
-        if self._probing is not None:
-            self._tasks = await anyio.create_task_group().__aenter__()
-            self._tasks.start_soon(self._probing.run)
+        await self._probing.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks, self._tasks = self._tasks, None
         try:
-            if tasks is not None:
-                tasks.cancel_scope.cancel()
-                # Without the error, which a task group would wrap; what it runs raises none.
-                await tasks.__aexit__(None, None, None)
+            await self._probing.stop()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._lingering.settle()
@@ -176,13 +197,8 @@ class Connector:
 
         Raises ValueError for a name that is no PvD, OSError where this host cannot.
         """
-        pvds = await self.snapshot()
-        if unknown := [name for name in names if name not in pvds]:
-            raise ValueError(f"no PvD is called {unknown[0]!r}")
-        wanted = names or tuple(pvd.name for pvd in pvds)
-        if self._probing is None:
-            return dict.fromkeys(wanted, ())
-        return await self._probing.probe(wanted)
+        await self.snapshot()
+        return await self._probing.probe(names)
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """PvDs as they come, go and change after the last `snapshot`, until the caller stops asking.
@@ -204,6 +220,7 @@ class Connector:
         server_hostname: str | None = None,
         ready: Readiness = None,
         policy: Policy | None = None,
+        label: str | None = None,
         timeout: float | None = None,
     ) -> Connection:
         """Race to ``host``:``port`` across the PvDs and return the winning stream.
@@ -211,10 +228,11 @@ class Connector:
         ``tls``: True for the system's trust store, or a context; ``server_hostname`` is the name to verify
         (the host by default). ``ready``: what a winner must have done: ``"tcp"``, ``"tls"`` (the default
         where ``tls`` is set) or an asynchronous function on the stream, which says no by raising or by
-        returning False. ``timeout`` is for the whole race, in seconds.
+        returning False. ``label``: what the application calls this use, for rules that match it (the
+        connector's by default). ``timeout`` is for the whole race, in seconds.
 
-        Raises `NoUsablePvd`, `ResolutionFailed` or `ConnectFailed`, each with its report; ValueError if the
-        arguments contradict each other.
+        Raises `NoUsablePvd` (`PolicyProhibited` where it is policy that leaves nobody), `ResolutionFailed` or
+        `ConnectFailed`, each with its report; ValueError if the arguments contradict each other.
         """
         context = tls_context(tls)
         if server_hostname is not None and context is None:
@@ -222,27 +240,33 @@ class Connector:
         level, check = readiness(ready, secure=context is not None)
         driven: Driven[ByteStream]
         if context is None and check is None:
-            driven, report, farewell = await self._race(host, port, policy, timeout)
+            driven, report, farewell = await self._race(host, port, policy, label, timeout)
             assert driven.sock is not None
             return Connection(await wrap(driven.sock), report, farewell)
         check_endpoint(host, port)
         stage = StreamStage(context, server_hostname or tls_name(host) if context else None, check)
         hold = level == "tcp"
         driven, report, farewell = await self._race(
-            host, port, policy, timeout, stage=stage, discard=discard, hold=hold, ready=level
+            host, port, policy, label, timeout, stage=stage, discard=discard, hold=hold, ready=level
         )
         assert driven.product is not None
         return Connection(driven.product, report, farewell)
 
     async def connect(
-        self, host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        policy: Policy | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
     ) -> tuple[socket.socket, RaceReport]:
         """Race to ``host``:``port``; returns the winning socket, connected and non-blocking, and the report.
 
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
         driven: Driven[Any]
-        driven, report, _ = await self._race(host, port, policy, timeout)
+        driven, report, _ = await self._race(host, port, policy, label, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
@@ -254,6 +278,7 @@ class Connector:
         *,
         discard: Callable[[T], Awaitable[None]],
         policy: Policy | None = None,
+        label: str | None = None,
         timeout: float | None = None,
         ready: str = "stage",
     ) -> tuple[T, RaceReport]:
@@ -269,7 +294,7 @@ class Connector:
             return await stage(LeavingSocket.of(sock, self._lingering), candidate)
 
         driven, report, _ = await self._race(
-            host, port, policy, timeout, stage=stage, quietly=quietly, discard=discard, ready=ready
+            host, port, policy, label, timeout, stage=stage, quietly=quietly, discard=discard, ready=ready
         )
         assert driven.product is not None
         return driven.product, report
@@ -281,6 +306,7 @@ class Connector:
         host: str,
         port: int,
         policy: Policy | None,
+        label: str | None,
         timeout: float | None,
         *,
         stage: Stage[T] | None = None,
@@ -296,15 +322,18 @@ class Connector:
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
+        label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet = self._rank(pvds, endpoint, policy)
+        ranking, quiet = self._rank(pvds, endpoint, policy, label)
         race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
-            changes = RaceChanges(self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy)[0])
+            changes = RaceChanges(
+                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label)[0]
+            )
         self._lingering.sweep()
         farewell = self._lingering if quiet else None
         release = farewell.release if farewell is not None else close_now
@@ -317,49 +346,31 @@ class Connector:
         finally:
             report = RaceReport.of(race, ready)
             self._history.learn(report, time.monotonic())
-            if self._probing is not None:
-                self._probing.heard(report)
+            self._probing.heard(report)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            raise failure(report)
+            free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            raise failure(report, prohibited=bool(free))
         return driven, report, farewell
 
-    def _rank(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None) -> tuple[Ranking, bool]:
+    def _rank(
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
+    ) -> tuple[Ranking, bool]:
         """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
         history = self._history
-        distrusted = history.distrusted(pvds, endpoint.port, time.monotonic()) if history else NOBODY
+        expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
         if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
             self._rankings.clear()
             self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy, distrusted)
+        key = (endpoint.host, endpoint.port, policy, label)
         found = self._rankings.get(key)
-        if found is None:
+        if found is None or found[0] != expected:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
-            policies = self._layers(endpoint, policy)
-            ranking = rank(
-                pvds, endpoint, policies, path_delay=self._pacing.path_delay, distrusted=distrusted
-            )
-            found = self._rankings[key] = ranking, forbids(policies, ranking)
-        return found
-
-    def _layers(self, endpoint: Endpoint, policy: Policy | None = None) -> list[tuple[str, Policy]]:
-        return layers(endpoint, call=policy, rules=self._configuration.rules, application=self._policy)
-
-    def _probes(self) -> Probing | None:
-        """None where nothing is to be asked."""
-        settings = self._configuration.probe
-        if settings is None:
-            if not any(pvd.captive_api for pvd in self._configuration.pvds):
-                return None
-            settings = ProbeSettings()
-        return Probing(
-            settings,
-            self._monitor,
-            self._layers,
-            forget=self.resolver.forget,
-            release=self._lingering.release,
-        )
+            policies = self._configuration.layers(endpoint, self._policy, policy, label)
+            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected)
+            found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
+        return found[1:]
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:
@@ -367,21 +378,6 @@ class Connector:
                 hook(report)
             except Exception:
                 log.exception("hook %r failed on the report of %s", hook, report.endpoint)
-
-
-def read_configuration(config: str | os.PathLike[str] | Configuration | None) -> Configuration:
-    """A configuration from what a caller may give for one; raises `ConfigurationError`."""
-    if config is None:
-        return Configuration()
-    if isinstance(config, Configuration):
-        return config
-    try:
-        text = Path(config).read_text("utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{os.fspath(config)}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{os.fspath(config)}: not UTF-8 at byte {error.start}") from error
-    return parse(text, os.fspath(config))
 
 
 def tls_context(tls: object) -> ssl.SSLContext | None:

@@ -28,19 +28,32 @@ async def open_connection(
     server_hostname: str | None = None,
     ready: Readiness = None,
     policy: Policy | None = None,
+    label: str | None = None,
     timeout: float | None = None,
 ) -> Connection:
     """`Connector.open_connection` of the default connector of this thread (see `default_connector`)."""
     return await default_connector().open_connection(
-        host, port, tls=tls, server_hostname=server_hostname, ready=ready, policy=policy, timeout=timeout
+        host,
+        port,
+        tls=tls,
+        server_hostname=server_hostname,
+        ready=ready,
+        policy=policy,
+        label=label,
+        timeout=timeout,
     )
 
 
 async def connect(
-    host: str, port: int, *, policy: Policy | None = None, timeout: float | None = None
+    host: str,
+    port: int,
+    *,
+    policy: Policy | None = None,
+    label: str | None = None,
+    timeout: float | None = None,
 ) -> tuple[socket.socket, RaceReport]:
     """`Connector.connect` of the default connector of this thread (see `default_connector`)."""
-    return await default_connector().connect(host, port, policy=policy, timeout=timeout)
+    return await default_connector().connect(host, port, policy=policy, label=label, timeout=timeout)
 
 
 _defaults = threading.local()

@@ -5,6 +5,7 @@
     PvdRaceError
     ├── ConfigurationError   a file, key or argument is wrong (names file, key and line)
     ├── NoUsablePvd          policy and reachability leave nobody to run
+    │   └── PolicyProhibited  it is policy that leaves nobody
     ├── ResolutionFailed     no PvD that ran has an address for the name
     └── ConnectFailed        every attempt failed (also an OSError)
 """
@@ -31,6 +32,13 @@ class ConfigurationError(PvdRaceError):
 
 class NoUsablePvd(PvdRaceError):
     """No provisioning domain may or can run; ``require`` never falls back (RFC 9622 s6.2)."""
+
+
+class PolicyProhibited(NoUsablePvd):
+    """Somebody could run who has all that the call requires, but policy forbids it: RFC 9622's reason.
+
+    A prohibition of any layer, or a requirement of another layer than the call; the text says which.
+    """
 
 
 class ResolutionFailed(PvdRaceError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .expectation import EXPECT_NOTHING, Expectation
 from .race.events import PvdWithdrawn
 from .race.outcome import Won
 from .race.race import DEFAULT_PACING
@@ -17,6 +18,7 @@ from .race.race import DEFAULT_PACING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .expectation import Expectations
     from .model import ProvisioningDomain
     from .race.pacing import Pacing
     from .race.records import AttemptRecord, LookupRecord
@@ -64,6 +66,11 @@ class History:
         self._known.pop(_key(winner, port), None)
         for pvd in outdone(report):
             self._distrust(_key(pvd, port), now - report.elapsed, now)
+
+    def expected(self, pvds: Iterable[ProvisioningDomain], port: int, now: float) -> Expectations:
+        """What is to be expected of these PvDs on this port, by name."""
+        names = self.distrusted(pvds, port, now)
+        return {name: Expectation(distrusted=True) for name in names} if names else EXPECT_NOTHING
 
     def distrusted(self, pvds: Iterable[ProvisioningDomain], port: int, now: float) -> frozenset[str]:
         """The names of those of these PvDs that should be tried later than usual on this port."""

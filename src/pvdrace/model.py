@@ -310,7 +310,8 @@ class Ranked(NamedTuple):
     """A PvD in a race.
 
     ``head_start`` is how many seconds after the race's start its own attempts may begin, None: only when
-    all PvDs before it have failed. ``families`` are the families (6, 4) that policy lets it use here.
+    all PvDs before it have failed. ``families`` are the families (6, 4) that policy lets it use here, the one
+    to be tried first first.
     ``excluded`` says why the PvD does not run at all.
     """
 

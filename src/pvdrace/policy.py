@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from .selectors import Selector
+from .selectors import Selector, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,6 +42,13 @@ class CapacityProfile(enum.StrEnum):
 
 #: How the branches of a race follow each other (RFC 9623 s4.2).
 RACING = ("staggered", "failover")
+
+
+#: The rules by which PvDs may be compared, in their usual order; the last four only where they are asked for.
+RANKING_RULES = (
+    *("zone", "route", "preference", "reachability", "cost", "validated", "time", "stability", "incumbent"),
+    *("choice", "hints", "name", "security", "rate", "errors", "spread"),
+)
 
 
 @dataclass(frozen=True, init=False, slots=True)
@@ -121,7 +128,7 @@ class Policy:
         object.__setattr__(self, "capacity_profile", capacity_profile)
         object.__setattr__(self, "latency_budget", latency_budget)
         object.__setattr__(self, "min_rate", min_rate)
-        object.__setattr__(self, "rank_by", tuple(several("rank_by", rank_by)))
+        object.__setattr__(self, "rank_by", _rank_by(rank_by))
         object.__setattr__(self, "racing", racing)
         object.__setattr__(self, "priority", priority)
         object.__setattr__(self, "cross_pvd", bool(cross_pvd))
@@ -193,6 +200,14 @@ def _capacity_profile(word: str) -> CapacityProfile:
         raise ValueError(
             f"capacity_profile must be one of {', '.join(CapacityProfile)}, not {word!r}"
         ) from None
+
+
+def _rank_by(words: Iterable[str]) -> tuple[str, ...]:
+    rules = tuple(several("rank_by", words))
+    for word in rules:
+        if word not in RANKING_RULES:
+            raise ValueError(f"rank_by: no ranking rule {word!r}{near(str(word), RANKING_RULES)}")
+    return rules
 
 
 def _is_number(value: object) -> bool:

@@ -17,6 +17,8 @@ from .names import to_ascii
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .toml_reader import TomlReader
+
 #: RFC 8910 s2: a network that says this of itself has no captive portal.
 UNRESTRICTED = "urn:ietf:params:capport:unrestricted"
 #: The seconds between two looks at a PvD that is fine, and the longest between two at one that is not.
@@ -202,6 +204,21 @@ PROBE_VALUES: Mapping[str, Callable[[object], object]] = {
 }
 #: Those that have a list, and how each element is read.
 PROBE_LISTS: Mapping[str, Callable[[object], object]] = {"ports": as_probe_port}
+
+
+def read_probe(reader: TomlReader) -> ProbeSettings | None:
+    """The table ``[probe]``; None where it is left out."""
+    table, path = reader.table("probe"), ("probe",)
+    if table is None:
+        return None
+    reader.check_keys(table, path, (*PROBE_VALUES, *PROBE_LISTS))
+    values: dict[str, object] = {}
+    for key in table:
+        if key in PROBE_VALUES:
+            values[key] = reader.value(table, path, key, PROBE_VALUES[key])
+        else:
+            values[key] = reader.values(table, path, key, PROBE_LISTS[key])
+    return reader.attempt(path, lambda: probe_settings(values))
 
 
 def probe_settings(values: Mapping[str, object]) -> ProbeSettings:

@@ -14,6 +14,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from .model import Reachability
+from .probe_settings import ProbeSettings
 from .probes.plan import plan
 from .probes.runner import Probed, Prober
 from .probes.schedule import Schedule
@@ -23,10 +24,12 @@ from .reachability import summed_up
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anyio.abc import TaskGroup
+
+    from .config import Configuration
     from .dns.conversations import Release
     from .model import ProvisioningDomain, Reached
     from .monitor import Monitor
-    from .probe_settings import ProbeSettings
     from .probes.plan import Layers, Probe
     from .race.report import RaceReport
 
@@ -34,7 +37,7 @@ log = logging.getLogger("pvdrace")
 
 
 class Probing:
-    """The probes of one connector.
+    """The probes of one connector; ``enabled``: whether the configuration says what to ask.
 
     ``layers`` gives the policies for a destination, without a call's. ``forget`` is told of a PvD whose DNS
     answers may have been a portal's. ``release``: see `Prober`. Raises `ConfigurationError` as `Prober`.
@@ -42,30 +45,50 @@ class Probing:
 
     def __init__(
         self,
-        settings: ProbeSettings,
+        configuration: Configuration,
         monitor: Monitor,
         layers: Layers,
         *,
         forget: Callable[[str], None],
         release: Release,
     ) -> None:
-        self._settings = settings
+        settings = configuration.probe
+        self.enabled = settings is not None or any(pvd.captive_api for pvd in configuration.pvds)
+        self._settings = settings or ProbeSettings()
         self._monitor = monitor
         self._layers = layers
         self._forget = forget
-        self._prober = Prober(settings, release=release)
-        self._schedule = Schedule(settings)
+        self._prober = Prober(self._settings, release=release)
+        self._schedule = Schedule(self._settings)
         self._running: dict[tuple[str, int], _Running] = {}
         self._bell: anyio.Event | None = None
+        self._tasks: TaskGroup | None = None
+
+    async def start(self) -> None:
+        """Begin to probe in the background, if there is anything to ask; the same task has to `stop` it."""
+        if self.enabled:
+            self._tasks = await anyio.create_task_group().__aenter__()
+            self._tasks.start_soon(self._run)
+
+    async def stop(self) -> None:
+        """End what `start` began."""
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.cancel_scope.cancel()
+            # Not with the caller's error, which a task group would wrap; what runs in it raises none.
+            await tasks.__aexit__(None, None, None)
 
     async def probe(self, names: Sequence[str]) -> dict[str, tuple[Reached, ...]]:
-        """Probe these PvDs of the monitor's snapshot now; one that may not be probed has nothing.
+        """Probe these PvDs of the monitor's snapshot now, or all; one that may not be probed has nothing.
 
-        A probe that runs already is waited for instead. Raises OSError where this host cannot.
+        A probe that runs already is waited for instead. Raises ValueError for a name that is no PvD, OSError
+        where this host cannot.
         """
         pvds = self._monitor.snapshot
-        todo = plan(pvds, self._settings, self._layers)
-        found: dict[str, tuple[Reached, ...]] = dict.fromkeys(names, ())
+        if unknown := [name for name in names if name not in pvds]:
+            raise ValueError(f"no PvD is called {unknown[0]!r}")
+        found: dict[str, tuple[Reached, ...]] = dict.fromkeys(names or [pvd.name for pvd in pvds], ())
+        todo = plan(pvds, self._settings, self._layers) if self.enabled else {}
         errors: list[Exception] = []
 
         async def one(name: str) -> None:
@@ -82,7 +105,17 @@ class Probing:
             raise errors[0]
         return found
 
-    async def run(self) -> None:
+    def heard(self, report: RaceReport) -> None:
+        """A race has ended: what it says against a PvD may be worth a look."""
+        if self._bell is None:
+            return
+        if report.winner is not None:
+            self._schedule.trust(report.winner.pvd, report.endpoint.port)
+        if against := suspects(report):
+            self._schedule.suspect(against, time.monotonic())
+            self._ring()
+
+    async def _run(self) -> None:
         """Probe in the background for as long as this is not cancelled. Raises nothing else."""
         self._schedule = Schedule(self._settings)
         try:
@@ -103,16 +136,6 @@ class Probing:
             log.exception("probing has ended")
         finally:
             self._bell = None
-
-    def heard(self, report: RaceReport) -> None:
-        """A race has ended: what it says against a PvD may be worth a look."""
-        if self._bell is None:
-            return
-        if report.winner is not None:
-            self._schedule.trust(report.winner.pvd, report.endpoint.port)
-        if against := suspects(report):
-            self._schedule.suspect(against, time.monotonic())
-            self._ring()
 
     async def _watch(self) -> None:
         try:

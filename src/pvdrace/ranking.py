@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .expectation import EXPECT_NOTHING, NOTHING_KNOWN
 from .model import (
     LOOPBACK,
     Cost,
@@ -30,13 +31,16 @@ from .model import (
 )
 from .race.nat64 import needs_synthesis, synthesise
 from .race.ordering import route_length, unusable
+from .race.race import DEFAULT_PACING
 from .reachability import behind_portal
 from .zones import MAYBE, Verdict, ZoneMatch, match
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .expectation import Expectations
     from .policy import Policy
+    from .race.pacing import Pacing
 
 #: The host itself: what `rank` uses instead of the snapshot for a destination that never leaves it.
 #: Without addresses: the source of such a connection is the kernel's to choose.
@@ -55,8 +59,8 @@ def rank(
     endpoint: Endpoint,
     layers: Sequence[tuple[str, Policy]] = (),
     *,
-    path_delay: float = 0.25,
-    distrusted: frozenset[str] = frozenset(),
+    pacing: Pacing = DEFAULT_PACING,
+    expected: Expectations = EXPECT_NOTHING,
 ) -> Ranking:
     """Rank the PvDs of a snapshot for one destination.
 
@@ -65,15 +69,16 @@ def rank(
     preferences of an earlier layer outrank those of a later one. They are applied in the order prohibit,
     require, prefer, avoid (RFC 9623 s4.1.3).
 
-    ``head_start``: the n-th PvD may begin after n x ``path_delay`` seconds. But a PvD that is avoided, or
-    costs more than one before it, runs only when all before it have failed (None), and so does everything
+    ``head_start``: the n-th PvD may begin after n x ``pacing.path_delay`` seconds. But a PvD that is avoided,
+    or costs more than one before it, runs only when all before it have failed (None), and so does everything
     after it. Cost that is *unknown* comes after unmetered and is staggered, not held back, behind it.
 
-    ``distrusted`` are the names of PvDs that lost to one behind them a moment ago (`pvdrace.history`): they
-    come behind the others, whatever those cost, unless policy prefers them; none is left out for it.
+    ``expected`` is what `pvdrace.history` expects of the PvDs, by name. Those that are *distrusted* lost to
+    one behind them a moment ago: they come behind the others, whatever those cost, unless policy prefers
+    them; none is left out for it.
     """
     snapshot = (LOOPBACK_PVD,) if is_loopback(endpoint.host) else pvds.pvds
-    question = _question(snapshot, endpoint, layers, distrusted)
+    question = _question(snapshot, endpoint, layers, expected)
     running: list[_Runner] = []
     excluded: list[Ranked] = []
     filters = _filters(question)
@@ -86,7 +91,7 @@ def rank(
             running.append(_Runner(tuple([rule.key(pvd, question) for rule in _RULES]), pvd))
     running.sort()
     excluded.sort(key=lambda left_out: left_out.pvd.name)
-    return Ranking(tuple(_placed(running, question, path_delay)), tuple(excluded))
+    return Ranking(tuple(_placed(running, question, pacing.path_delay)), tuple(excluded))
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ class _Question:
 
     literal: Literal | None
     layers: Sequence[tuple[str, Policy]]
-    distrusted: frozenset[str]
+    expected: Expectations
     families: tuple[int, ...]
     zones: dict[str, ZoneMatch]
     owned: ZoneMatch
@@ -111,7 +116,7 @@ def _question(
     snapshot: Sequence[ProvisioningDomain],
     endpoint: Endpoint,
     layers: Sequence[tuple[str, Policy]],
-    distrusted: frozenset[str],
+    expected: Expectations,
 ) -> _Question:
     literal = parse_literal(endpoint.host)
     zones: dict[str, ZoneMatch] = {}
@@ -127,7 +132,7 @@ def _question(
     for _, policy in layers:
         if policy.families != families:
             families = tuple(f for f in families if f in policy.families)
-    return _Question(literal, layers, distrusted, families, zones, owned, owners)
+    return _Question(literal, layers, expected, families, zones, owned, owners)
 
 
 # Who is left out. The first filter that has a reason gives it.
@@ -234,7 +239,7 @@ def _say_preference(pvd: ProvisioningDomain, question: _Question) -> str:
 
 def _history(pvd: ProvisioningDomain, question: _Question) -> bool:
     """Before cost: a dead network that is free would make the one that is not wait each time."""
-    return pvd.name in question.distrusted
+    return question.expected.get(pvd.name, NOTHING_KNOWN).distrusted
 
 
 def _say_history(pvd: ProvisioningDomain, question: _Question) -> str:
@@ -308,6 +313,8 @@ def _placed(running: list[_Runner], question: _Question, path_delay: float) -> l
         families = _carried(pvd, question.literal)
         if families != question.families:
             families = tuple([f for f in families if f in question.families])
+        if blocked := question.expected.get(pvd.name, NOTHING_KNOWN).blocked:
+            families = tuple(sorted(families, key=blocked.__contains__))
         placed.append(Ranked(pvd, head_start, because, families))
     return placed
 

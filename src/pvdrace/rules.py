@@ -1,7 +1,4 @@
-"""Which policy holds for which destination: rules, and the layers that they stand in. Pure.
-
-RFC 9622 s6.2: a prohibition of any layer holds; so does a requirement.
-"""
+"""Which policy holds for which destination: rules. Pure."""
 
 from __future__ import annotations
 
@@ -75,25 +72,6 @@ def first_match(
 ) -> tuple[int, Rule] | None:
     """The first rule for a destination and its number, counted from 1; None if there is none."""
     return next(((n, rule) for n, rule in enumerate(rules, 1) if rule.match.matches(endpoint, label)), None)
-
-
-def layers(
-    endpoint: Endpoint,
-    *,
-    call: Policy | None = None,
-    rules: Sequence[Rule] = (),
-    application: Policy | None = None,
-) -> list[tuple[str, Policy]]:
-    """The policies that hold for one call and what they are called, the closest to the caller first."""
-    found: list[tuple[str, Policy]] = []
-    if call:
-        found.append(("call", call))
-    rule = first_match(rules, endpoint)
-    if rule is not None:
-        found.append((f"rule {rule[0]}", rule[1].policy))
-    if application:
-        found.append(("application", application))
-    return found
 
 
 def _host_matches(pattern: str, name: str) -> bool:

@@ -47,9 +47,10 @@ def match(pvd: ProvisioningDomain, name: str) -> ZoneMatch:
     No zones, or the zone ".": any name, MAYBE. Otherwise the longest zone that is a suffix of the name,
     label by label, in any case (RFC 4343) and in any script (see `names.to_ascii`), makes it YES; none makes
     it NO. A single label ("printer") is completed with the PvD's own search domains before it is looked up,
-    so it is at least MAYBE where one of them leads into a zone.
+    so it is at least MAYBE where one of them leads into a zone. What a PvD that is not trusted claims counts
+    for nothing (RFC 7556 s7.1): it serves any name, and owns none.
     """
-    return _match(pvd.zones, pvd.search, ascii_or_itself(name))
+    return _match(pvd.zones if pvd.trusted else (), pvd.search, ascii_or_itself(name))
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from pvdrace.lab import Lab
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio]
 
 
+@pytest.mark.row("1.3")
 async def test_behind_a_portal_tls_fails_and_the_race_goes_on(t2: Lab) -> None:
     """HEv3 s6.1: the portal completes TCP and shows its own certificate; the next PvD has the right one."""
     t2["wA"].portal()

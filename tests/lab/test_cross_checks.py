@@ -49,6 +49,7 @@ pytestmark = pytest.mark.lab
         ("file", "type:wired"),
     ],
 )
+@pytest.mark.row("6.1")
 async def test_1_no_packet_on_a_prohibited_pvd(t3: Lab, layer: str, selector: str) -> None:
     """Check 1: no packet on a prohibited PvD (DNS, SYN): name or literal, and though the others are dead."""
     prohibited = policy(prohibit=selector)
@@ -78,6 +79,7 @@ async def test_1_no_packet_on_a_prohibited_pvd(t3: Lab, layer: str, selector: st
 
 
 @pytest.mark.anyio
+@pytest.mark.row("6.1")
 async def test_1_control_the_ordinary_stack_cannot_be_told(t3: Lab) -> None:
     """Check 1, the control: the default route takes it all, DNS and SYN."""
     assert ordinary(t3).word == "wired"
@@ -99,6 +101,7 @@ SPOILT: Mapping[str, Fault] = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("fault", SPOILT)
+@pytest.mark.row("6.2")
 async def test_2_no_answer_crosses_domains(t3: Lab, fault: str) -> None:
     """Check 2: no answer crosses PvDs. What a link's capture sees dialled is what that link's server said."""
     SPOILT[fault](t3["wired"])
@@ -127,6 +130,7 @@ def dialled(link: Link) -> set[str]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("fault", ["none", "blackhole", "reset", "no_arp"])
+@pytest.mark.row("6.3")
 async def test_3_overlap_works(t2o: Lab, fault: str) -> None:
     """Check 3: overlap works. Two links that differ in nothing but the device: the one that works wins."""
     if fault != "none":
@@ -151,6 +155,7 @@ DEAD: Mapping[str, Fault] = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("fault", DEAD)
+@pytest.mark.row("6.4")
 async def test_4_a_dead_default_costs_at_most_one_head_start_once(t2: Lab, fault: str) -> None:
     """Check 4: dead PvD costs at most one path delay once.
 
@@ -170,6 +175,7 @@ async def test_4_a_dead_default_costs_at_most_one_head_start_once(t2: Lab, fault
 
 
 @pytest.mark.anyio
+@pytest.mark.row("6.4")
 async def test_4_several_dead_domains_cost_one_head_start_each_and_no_more(t3: Lab) -> None:
     """Check 4, of two dead PvDs: the third begins at its own head start, whatever the first is at."""
     t3["wired"].blackhole()
@@ -196,6 +202,7 @@ async def test_4_several_dead_domains_cost_one_head_start_each_and_no_more(t3: L
         ("unplugged", "handshake"),
     ],
 )
+@pytest.mark.row("6.8")
 async def test_8_link_removal_ends_pending_work(t2: Lab, how: str, stage: str) -> None:
     """Check 8: link removal ends pending attempts < 100 ms, and lookups; the median of three races."""
     link = t2["wA"]
@@ -220,6 +227,7 @@ async def test_8_link_removal_ends_pending_work(t2: Lab, how: str, stage: str) -
 
 
 @pytest.mark.anyio
+@pytest.mark.row("6.9")
 async def test_9_strict_rp_filter_is_reported_not_suffered(t2_strict: Lab) -> None:
     """Check 9: strict rp_filter is reported, not suffered: in the snapshot, the report and the error."""
     async with opened(t2_strict) as connector:
@@ -242,6 +250,7 @@ async def test_9_strict_rp_filter_is_reported_not_suffered(t2_strict: Lab) -> No
 
 
 @pytest.mark.anyio
+@pytest.mark.row("6.10")
 async def test_10_the_result_is_independent_of_bring_up_order(t3: Lab) -> None:
     """Check 10: result independent of bring-up order: three devices made anew in all six orders.
 
@@ -319,6 +328,7 @@ def libuv() -> None:
 
 @pytest.mark.usefixtures("libuv")
 @pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.row("6.12")
 def test_12_the_same_results_on_asyncio_and_trio(t3: Lab, scene: str) -> None:
     """Check 12: same results on asyncio and trio (and uvloop): the winner, the error, the timeline."""
     SCENES[scene](t3)

@@ -40,6 +40,7 @@ NAMES = ("wA", "wB")
 # ---------------------------------------------------------------------- D2.1 overlapping address spaces
 
 
+@pytest.mark.row("2.2")
 async def test_overlapping_private_spaces_reach_the_right_server(t2o: Lab) -> None:
     """D2.1 overlapping private v4 spaces, T2o: all four flows reach the right server, all at once."""
     words: dict[tuple[str, str], str] = {}
@@ -54,6 +55,7 @@ async def test_overlapping_private_spaces_reach_the_right_server(t2o: Lab) -> No
     assert words == {(name, family): name for name, family in product(NAMES, ("ipv4", "ipv6"))}
 
 
+@pytest.mark.row("2.2", "3.35")
 async def test_the_same_local_address_and_port_on_both_links_at_once(t2o: Lab) -> None:
     """D2.1 overlapping: the same local ip:port to the same remote ip:port, on two links at once."""
     async with opened(t2o) as connector:
@@ -74,6 +76,7 @@ async def test_the_same_local_address_and_port_on_both_links_at_once(t2o: Lab) -
         assert len({sock.getpeername() for sock in socks.values()}) == 1
 
 
+@pytest.mark.row("2.2")
 async def test_control_the_routing_table_cannot_tell_overlapping_links_apart(t2o: Lab) -> None:
     """D2.1 overlapping, "prefix routing can't decide": whatever source is bound, the lowest metric wins."""
     for name in NAMES:
@@ -88,6 +91,7 @@ ZONE = "corp.example"
 OWNED = {"wA": [ZONE, "."], "wB": ["."]}
 
 
+@pytest.mark.row("2.5")
 async def test_a_dead_name_server_costs_the_path_delay_and_no_more(t2: Lab) -> None:
     """D2.3.1 first server on primary, back-off to others: with A's DNS dead the name resolves via B.
 
@@ -105,6 +109,7 @@ async def test_a_dead_name_server_costs_the_path_delay_and_no_more(t2: Lab) -> N
     assert plain.seconds > 1.0
 
 
+@pytest.mark.row("2.5")
 async def test_the_names_of_a_zone_are_asked_at_their_owner_alone(t2: Lab) -> None:
     """D2.3.1, A's zone names are *not* asked at B, though A's DNS is dead: fail, rather than leak."""
     t2["wA"].dns("dead")
@@ -118,6 +123,7 @@ async def test_the_names_of_a_zone_are_asked_at_their_owner_alone(t2: Lab) -> No
         assert "wA" in pvds_of(report)
 
 
+@pytest.mark.row("2.5")
 async def test_the_names_of_a_zone_are_asked_elsewhere_only_if_the_configuration_says_so(t2: Lab) -> None:
     """D2.3.1, ... unless policy says: without the zone B may answer the same name, with its own answer."""
     t2["wA"].dns("dead")
@@ -127,6 +133,7 @@ async def test_the_names_of_a_zone_are_asked_elsewhere_only_if_the_configuration
     assert report.winner.remote in ("198.51.100.22", "2001:db8:99::22")
 
 
+@pytest.mark.row("2.5")
 async def test_control_the_ordinary_stack_asks_everybody(t2: Lab) -> None:
     """D2.3.1, "leaks, wrong answers": after a timeout the next server hears of the private name."""
     t2["wA"].dns("dead")
@@ -134,6 +141,7 @@ async def test_control_the_ordinary_stack_asks_everybody(t2: Lab) -> None:
     assert any(packet.dns_name == PRIVATE for packet in t2["wB"].packets())
 
 
+@pytest.mark.row("2.6")
 async def test_the_bring_up_order_does_not_show(t2: Lab) -> None:
     """D2.3.1 single list: first / last / primary source wins. Links up in both orders ⇒ the same snapshot."""
     seen = [await snapshots_after_bring_up(t2, order) for order in permutations(NAMES)]
@@ -170,6 +178,7 @@ def without_the_devices_own(pvd: pvdrace.ProvisioningDomain) -> pvdrace.Provisio
 
 
 @pytest.mark.parametrize("first", NAMES)
+@pytest.mark.row("2.7", "3.21", "4.1")
 async def test_the_metric_orders_and_does_not_decide(t2: Lab, first: str) -> None:
     """D2.3.2 lowest metric: a prior only. The first by metric wins while it works, and only then."""
     second = "wB" if first == "wA" else "wA"
@@ -197,6 +206,7 @@ async def test_the_metric_orders_and_does_not_decide(t2: Lab, first: str) -> Non
 
 
 @pytest.mark.parametrize("fault", ["none", "blackhole", "reset", "ipv6_broken"])
+@pytest.mark.row("2.8")
 async def test_device_source_and_destination_are_of_one_domain(t2: Lab, fault: str) -> None:
     """D2.3.3 route first or source first gives inconsistent pairs: here (device, source, destination) agree.
 
@@ -217,6 +227,7 @@ async def test_device_source_and_destination_are_of_one_domain(t2: Lab, fault: s
         assert {packet.source for packet in sent(link)} <= {link.address4, link.address6}
 
 
+@pytest.mark.row("2.8")
 async def test_the_source_is_the_domains_own_where_the_kernel_would_choose_another(t2: Lab) -> None:
     """D2.3.3: a PvD that is configured with one of two addresses of its device uses that one, for DNS too."""
     second = ("192.168.2.7", "2001:db8:2:1::7")
@@ -244,6 +255,7 @@ def change(lab: Lab, what: str, address: str) -> None:
     lab.run([*command, "nodad"] if what == "add" and ":" in address else command, check=True)
 
 
+@pytest.mark.row("2.8")
 async def test_control_a_source_of_one_link_leaves_by_the_other(t2: Lab) -> None:
     """D2.3.3, what the ordinary stack puts on the wire: wB's source on wA."""
     ordinary(t2, t2.address6, 17, how="blocking", source=t2["wB"].address6)
@@ -253,6 +265,7 @@ async def test_control_a_source_of_one_link_leaves_by_the_other(t2: Lab) -> None
 # ---------------------------------------------------------------------- D3.1 needs that differ
 
 
+@pytest.mark.row("2.9")
 async def test_three_connections_on_three_links_at_once(t3: Lab) -> None:
     """D3.1 MMS + web; VoIP + web; Internet + VPN in parallel: three connections, three links, disjoint.
 
@@ -275,6 +288,7 @@ async def test_three_connections_on_three_links_at_once(t3: Lab) -> None:
         assert {packet.port for packet in sent(t3[name]) if packet.kind == "syn"} == {port}
 
 
+@pytest.mark.row("2.9")
 async def test_control_the_ordinary_stack_has_one_link_for_all_needs(t3: Lab) -> None:
     """D3.1, the control: every connection leaves by the first default route."""
     assert [ordinary(t3, port=port).word for port in (17, 443)] == ["wired", "wired"]

@@ -36,6 +36,7 @@ async def alone(connector: Connector, lab: Lab, name: str) -> float:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.row("1.6", "6.4")
 async def test_a_dead_default_costs_at_most_one_head_start_once(t2: Lab, fault: str) -> None:
     """ "Wi-Fi and ethernet both provide default route, only one works": next connect ≈ RTT_B.
 
@@ -68,6 +69,7 @@ async def test_a_dead_default_costs_at_most_one_head_start_once(t2: Lab, fault: 
     assert ("wA", "did not work in time a moment ago") in reasons
 
 
+@pytest.mark.row("1.6")
 async def test_a_healed_default_is_the_first_again_within_the_exploration_interval(
     t2: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ async def test_a_healed_default_is_the_first_again_within_the_exploration_interv
             assert report.elapsed < PATH_DELAY
 
 
+@pytest.mark.row("1.6")
 async def test_a_default_that_stays_dead_costs_another_head_start_ever_more_seldom(
     t2: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,12 +23,14 @@ NAMES = ("wA", "wB")
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.row("3.13")
 async def test_fully_overlapping_links_work(t2o_loose: Lab, name: str, family: str) -> None:
     """S60 fully overlapping / same IPv4 per interface: T2o with rp_filter 0 and 2 passes."""
     word, _ = await race(t2o_loose, policy=policy(require=f"pvd:{name} family:{family}"))
     assert word == name
 
 
+@pytest.mark.row("3.13")
 async def test_strict_reverse_path_filtering_is_reported(t2o_strict: Lab) -> None:
     """S60 fully overlapping, T2o with rp_filter 1 ⇒ PvD B is reported, instead of a silent timeout.
 
@@ -53,6 +55,7 @@ async def test_strict_reverse_path_filtering_is_reported(t2o_strict: Lab) -> Non
     assert not [packet for packet in sent(t2o_strict["wB"]) if ":" not in packet.address]
 
 
+@pytest.mark.row("3.13")
 async def test_control_strict_reverse_path_filtering_is_a_silent_timeout(t2o_strict: Lab) -> None:
     """S60 fully overlapping, rp_filter 1, suffered: the SYN leaves by wB, its answer is dropped here."""
     plain = ordinary(t2o_strict, t2o_strict.address4, 17, how="blocking", device="wB")
@@ -63,6 +66,7 @@ async def test_control_strict_reverse_path_filtering_is_a_silent_timeout(t2o_str
 # ---------------------------------------------------------------------- S60: DNS per interface
 
 
+@pytest.mark.row("3.12")
 async def test_each_interface_has_its_own_dns_and_its_own_cache(t2: Lab) -> None:
     """S60 per-interface DNS remembered, T2 with differing answers, 2 lookups each: caches never mix."""
     async with opened(t2) as connector:
@@ -84,6 +88,7 @@ async def test_each_interface_has_its_own_dns_and_its_own_cache(t2: Lab) -> None
 # ---------------------------------------------------------------------- S60: several bound at once
 
 
+@pytest.mark.row("3.2")
 async def test_two_tasks_bound_to_different_domains_at_once(t2o: Lab) -> None:
     """S60 app↔IAP binding, "single PvD at a time": two tasks bound to different PvDs concurrently, T2o.
 
@@ -109,6 +114,7 @@ async def test_two_tasks_bound_to_different_domains_at_once(t2o: Lab) -> None:
     assert words == {"wA": ["wA", "wA"], "wB": ["wB", "wB"]}
 
 
+@pytest.mark.row("3.39")
 async def test_the_same_address_on_several_interfaces(t2o: Lab) -> None:
     """AMSS same IP on several interfaces (tunnels): policy, not destination, decides."""
     async with opened(t2o) as connector:
@@ -122,6 +128,7 @@ async def test_the_same_address_on_several_interfaces(t2o: Lab) -> None:
 # ---------------------------------------------------------------------- S60: IAP lost
 
 
+@pytest.mark.row("3.9")
 async def test_a_lost_link_ends_its_attempts_and_the_other_wins(t2: Lab) -> None:
     """S60 "IAP lost, reconnect": `ip link del wA` mid-connect ⇒ attempt ends < 100 ms, B wins.
 
@@ -140,6 +147,7 @@ async def test_a_lost_link_ends_its_attempts_and_the_other_wins(t2: Lab) -> None
     assert statistics.median(took) < 0.1, took
 
 
+@pytest.mark.row("3.9", "6.8")
 async def test_control_the_kernel_does_not_end_an_attempt_on_a_deleted_link(t2: Lab) -> None:
     """S60 "IAP lost" (control: > 5 s; here at it for 1.5 s more): the kernel goes on and reaches nobody."""
     t2["wA"].blackhole()
@@ -157,6 +165,7 @@ async def test_control_the_kernel_does_not_end_an_attempt_on_a_deleted_link(t2: 
     assert plain.seconds >= 2.0
 
 
+@pytest.mark.row("3.9")
 async def test_a_required_link_that_is_lost_is_an_error_and_no_fallback(t2: Lab) -> None:
     """S60 "IAP lost" for a bound application: it is told at once, and nothing moves to the other link."""
     t2["wA"].blackhole()

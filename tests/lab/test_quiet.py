@@ -57,12 +57,14 @@ async def connect_and_close(lab: Lab, policy: pvdrace.Policy, config: str | None
     await anyio.sleep(0.3)  # whatever is still on its way
 
 
+@pytest.mark.row("6.1")
 async def test_a_prohibited_default_link_sees_no_packet_at_all(lab: Lab) -> None:
     await connect_and_close(lab, NO_ETH)
     assert lab["wifi"].counters().syn > 3
     assert lab["eth"].counters().packets == 0
 
 
+@pytest.mark.row("6.1")
 async def test_control_a_plain_close_sends_some(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pvdrace.connector.forbids", lambda policies, ranking: False)
     monkeypatch.setattr("pvdrace.net.lingering.PATIENCE", 0.0)
@@ -70,6 +72,7 @@ async def test_control_a_plain_close_sends_some(lab: Lab, monkeypatch: pytest.Mo
     assert lab["eth"].counters().packets > 0
 
 
+@pytest.mark.row("6.1")
 async def test_a_default_link_that_pvdrace_does_not_know_sees_none_either(lab: Lab, tmp_path: object) -> None:
     """A file that lists wifi alone, and wifi required: nobody is excluded, and all else is forbidden."""
     text = lab.config().split("[[pvd]]")

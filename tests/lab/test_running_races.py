@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.lab]
 
 
 @pytest.mark.parametrize("fault", ["dead", "stall", "portal", "DNS refused"])
+@pytest.mark.row("1.7")
 async def test_require_never_falls_back(t2: Lab, fault: str) -> None:
     """RFC 9622 s6.2: require never falls back, whatever goes wrong; zero packets elsewhere."""
     if fault == "DNS refused":
@@ -43,6 +44,7 @@ async def test_require_never_falls_back(t2: Lab, fault: str) -> None:
 
 @pytest.mark.parametrize("dns", ["real", "portal"])
 @pytest.mark.parametrize("ready", ["tls", "tcp"])
+@pytest.mark.row("1.3", "6.6")
 async def test_a_captive_portal_never_wins(t2: Lab, dns: str, ready: str) -> None:
     """Check 6, TLS: a portal completes the handshake and shows a wrong certificate: the race goes on.
 
@@ -59,6 +61,7 @@ async def test_a_captive_portal_never_wins(t2: Lab, dns: str, ready: str) -> Non
     assert (plain.word, plain.error) == (None, "SSLCertVerificationError")
 
 
+@pytest.mark.row("1.3")
 async def test_portals_everywhere_are_an_error(t2: Lab) -> None:
     """Check 6: where there is nothing but portals nobody wins, and the error says why."""
     for link in t2:
@@ -70,6 +73,7 @@ async def test_portals_everywhere_are_an_error(t2: Lab) -> None:
     assert (await race(t2))[0] == "wA"
 
 
+@pytest.mark.row("3.8", "3.35", "5.7", "4.24")
 async def test_watch_shows_domains_coming_and_going(t2: Lab) -> None:
     """connector.watch(): PvDs come and go while a connection on the other link goes on untouched."""
     seen: list[tuple[str, str | None]] = []
@@ -106,6 +110,7 @@ async def test_watch_shows_domains_coming_and_going(t2: Lab) -> None:
     assert {why for _, why in seen} >= {None, "link down", "no such interface wA"}
 
 
+@pytest.mark.row("3.8")
 async def test_a_link_that_comes_up_in_mid_race_joins_it(t2: Lab) -> None:
     """A PvD added in mid-race is an event: B comes up while A is a black hole, and wins."""
     t2["wA"].blackhole()

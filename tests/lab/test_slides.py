@@ -46,6 +46,7 @@ def other(name: str) -> str:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.row("1.7", "3.37", "3.29")
 async def test_use_this_provisioning_domain(t2: Lab, name: str, family: str) -> None:
     """ "use this provisioning domain": the server's word is the required PvD; the other router: zero."""
     word, report = await race(t2, policy=policy(require=f"pvd:{name} family:{family}"))
@@ -55,6 +56,7 @@ async def test_use_this_provisioning_domain(t2: Lab, name: str, family: str) -> 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.row("1.7")
 async def test_use_this_provisioning_domain_where_all_addresses_are_the_same(
     t2o: Lab, name: str, family: str
 ) -> None:
@@ -73,6 +75,7 @@ def check_only(lab: Lab, name: str, family: str, report: RaceReport) -> None:
     assert sent(lab[other(name)]) == []
 
 
+@pytest.mark.row("1.7")
 async def test_use_this_provisioning_domain_though_it_is_slow(t2d: Lab) -> None:
     """ "use this provisioning domain", T2d: a required PvD is not left for a faster one."""
     word, _ = await race(t2d, policy=policy(require="pvd:wA"))
@@ -80,6 +83,7 @@ async def test_use_this_provisioning_domain_though_it_is_slow(t2d: Lab) -> None:
     assert sent(t2d["wB"]) == []
 
 
+@pytest.mark.row("1.7", "4.15")
 async def test_control_a_bound_source_address_does_not_choose_the_link(t2: Lab) -> None:
     """ "use this provisioning domain", what there was: bind(src) exits by the *other* link and hangs."""
     source = t2["wB"].address4
@@ -105,6 +109,7 @@ async def test_control_a_bound_source_address_does_not_choose_the_link(t2: Lab) 
         ("device gone", True),
     ],
 )
+@pytest.mark.row("1.7")
 async def test_a_required_pvd_without_a_route_is_an_error_at_once(t2: Lab, how: str, known: bool) -> None:
     """ "use this provisioning domain": remove its route ⇒ an error within 1 s, never a silent fallback."""
     required = policy(require="pvd:wB")
@@ -134,6 +139,7 @@ def take_away(lab: Lab, how: str) -> None:
         lab["wB"].link_down(carrier=how != "cable out")
 
 
+@pytest.mark.row("1.7")
 async def test_control_a_socket_on_a_device_without_a_route_waits_for_arp(t2: Lab) -> None:
     """ "use this provisioning domain", not a 3 s ARP wait: what a bound device alone does."""
     take_away(t2, "routes gone")
@@ -147,6 +153,7 @@ async def test_control_a_socket_on_a_device_without_a_route_waits_for_arp(t2: La
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.row("1.8")
 async def test_try_this_provisioning_domain_that_works(t2: Lab, name: str) -> None:
     """ "try this provisioning domain", preferred alive ⇒ nothing on the other link within the path delay."""
     word, report = await race(t2, policy=policy(prefer=f"pvd:{name}"))
@@ -163,6 +170,7 @@ async def test_try_this_provisioning_domain_that_works(t2: Lab, name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.row("1.8")
 async def test_try_this_provisioning_domain_and_nothing_goes_to_the_other(t2: Lab, name: str) -> None:
     """ "try this provisioning domain", a head start that no noise outlasts: the other link sees nothing."""
     async with opened(t2, pacing=PATIENT) as connector:
@@ -173,6 +181,7 @@ async def test_try_this_provisioning_domain_and_nothing_goes_to_the_other(t2: La
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.row("1.8")
 async def test_try_this_provisioning_domain_that_is_dead(t2: Lab, name: str) -> None:
     """ "try this provisioning domain", preferred dead ⇒ the other after the path delay, and not before."""
     t2[name].dead()
@@ -188,6 +197,7 @@ async def test_try_this_provisioning_domain_that_is_dead(t2: Lab, name: str) -> 
 # ---------------------------------------------------------------------- dual stack = two PvDs
 
 
+@pytest.mark.row("1.12", "3.33")
 async def test_dual_stack_is_two_domains_in_one(t2: Lab) -> None:
     """ "more than one PvD per link: dual stack = two PDs".
 
@@ -209,6 +219,7 @@ async def test_dual_stack_is_two_domains_in_one(t2: Lab) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.row("1.12")
 async def test_a_domain_of_one_family_is_asked_for_that_family_only(t2: Lab, family: str) -> None:
     """ "dual stack = two PDs": single-family PvDs are allowed, and cost no needless question (HEv3 s4.1)."""
     gone = "inet" if family == "ipv6" else "inet6"
@@ -224,6 +235,7 @@ async def test_a_domain_of_one_family_is_asked_for_that_family_only(t2: Lab, fam
 # ---------------------------------------------------------------------- everything in the same bucket
 
 
+@pytest.mark.row("1.16")
 async def test_an_answer_is_dialled_only_where_it_came_from(t2: Lab) -> None:
     """ "everything mixed together in the same bucket": a connection to A's answer is only ever on A.
 
@@ -237,6 +249,7 @@ async def test_an_answer_is_dialled_only_where_it_came_from(t2: Lab) -> None:
     assert dialled(t2["wB"], 17) == {"2001:db8:99::22"}
 
 
+@pytest.mark.row("1.16", "6.2")
 async def test_control_the_ordinary_stack_dials_the_answer_of_one_link_through_the_other(t2: Lab) -> None:
     """ "everything mixed together", root cause: the second name server is B's, the default route A's."""
     t2["wA"].dns("dead")
@@ -273,6 +286,7 @@ DNS_FAULTS = {name for name in (*SILENT, *LOUD) if name.startswith("DNS")}
 
 
 @pytest.mark.parametrize("fault", SILENT)
+@pytest.mark.row("1.6", "2.7", "3.21", "4.1", "5.3")
 async def test_two_default_routes_and_the_first_is_silent(t2: Lab, fault: str) -> None:
     """ "Wi-Fi and ethernet both provide default route, only one works, stack picks wrong one every time".
 
@@ -290,6 +304,7 @@ async def test_two_default_routes_and_the_first_is_silent(t2: Lab, fault: str) -
 
 
 @pytest.mark.parametrize("fault", LOUD)
+@pytest.mark.row("1.6", "2.7", "3.21", "4.1")
 async def test_two_default_routes_and_the_first_says_no(t2: Lab, fault: str) -> None:
     """ "Wi-Fi and ethernet both provide default route, only one works": a refusal costs no path delay."""
     LOUD[fault](t2["wA"])
@@ -305,6 +320,7 @@ async def test_two_default_routes_and_the_first_says_no(t2: Lab, fault: str) -> 
         assert plain.error is not None
 
 
+@pytest.mark.row("1.6")
 async def test_a_silent_name_server_costs_the_ordinary_stack_a_timeout_and_us_none(t2: Lab) -> None:
     """ "only one works", DNS dead: glibc waits (5 s, here 1 s) for the first server, then asks the next."""
     t2["wA"].dns("dead")
@@ -314,6 +330,7 @@ async def test_a_silent_name_server_costs_the_ordinary_stack_a_timeout_and_us_no
     assert plain.seconds > 1.0 > report.elapsed
 
 
+@pytest.mark.row("1.6")
 async def test_what_counts_is_the_readiness_asked_for(t2: Lab) -> None:
     """ "SYN-ACK only": a race for TCP is won by a link that cannot carry a byte, a race for TLS is not."""
     t2["wA"].stall()
@@ -346,6 +363,7 @@ async def test_what_counts_is_the_readiness_asked_for(t2: Lab) -> None:
         ("DNS closed", pvdrace.ResolutionFailed),
     ],
 )
+@pytest.mark.row("1.6")
 async def test_when_none_works_the_error_says_so_of_each(
     t2: Lab, fault: str, error: type[pvdrace.PvdRaceError]
 ) -> None:
@@ -362,6 +380,7 @@ async def test_when_none_works_the_error_says_so_of_each(
     assert caught.value.report.elapsed < 1.0 + SLACK
 
 
+@pytest.mark.row("1.6")
 async def test_when_all_are_silent_the_callers_timeout_holds(t2: Lab) -> None:
     """ "only one works", and if all are black holes, the caller's time is the end."""
     for link in t2:
@@ -383,6 +402,7 @@ async def alone_on(lab: Lab, name: str) -> float:
 # ---------------------------------------------------------------------- not a happy eyeballs problem
 
 
+@pytest.mark.row("1.15")
 async def test_paths_come_first_then_endpoints(t2: Lab) -> None:
     """ "not a happy eyeballs problem": the path branch is above Happy Eyeballs, which runs inside each PvD.
 
@@ -401,6 +421,7 @@ async def test_paths_come_first_then_endpoints(t2: Lab) -> None:
     assert PATH_DELAY <= in_b[0].started < PATH_DELAY + SLACK
 
 
+@pytest.mark.row("1.15")
 async def test_control_happy_eyeballs_races_addresses_and_not_links(t2: Lab) -> None:
     """ "not a happy eyeballs problem": RFC 6555/8305 is interface-agnostic, all its attempts leave by A."""
     t2["wA"].blackhole()
@@ -410,6 +431,7 @@ async def test_control_happy_eyeballs_races_addresses_and_not_links(t2: Lab) -> 
     assert sent(t2["wB"]) == []
 
 
+@pytest.mark.row("1.15", "1.16")
 async def test_the_answers_of_two_links_never_cross(t2: Lab) -> None:
     """ "not a happy eyeballs problem", T2: DNS answers differ per link and never cross.
 

@@ -65,6 +65,7 @@ def nobody_in_overlap(t2o: Lab) -> Iterator[Nobody]:
     program.close()
 
 
+@pytest.mark.row("1.17", "6.11")
 def test_11_there_is_no_privilege_left(nobody: Nobody) -> None:
     """Check 11, the control: what the rows below are run with. No capability, no mark, no raw socket."""
     assert set(nobody.left["capabilities"].values()) == {0}
@@ -73,6 +74,7 @@ def test_11_there_is_no_privilege_left(nobody: Nobody) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.row("1.17", "6.11")
 def test_11_use_and_try_this_provisioning_domain(nobody: Nobody, t2: Lab, backend: str) -> None:
     """Check 11: "use this provisioning domain", "try this" and "prohibited", without privileges."""
     for name in ("wA", "wB"):
@@ -100,6 +102,7 @@ FAULTS: dict[str, Callable[[Link], object]] = {
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.row("1.17", "6.11")
 def test_11_only_one_works(nobody: Nobody, t2: Lab, backend: str) -> None:
     """Check 11: "both provide default route, only one works", all variants, without privileges."""
     assert nobody.races(backend)["word"] == "wA"
@@ -114,6 +117,7 @@ def test_11_only_one_works(nobody: Nobody, t2: Lab, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.row("1.17", "6.11")
 def test_11_overlapping_addresses(nobody_in_overlap: Nobody, t2o: Lab, backend: str) -> None:
     """Check 11: overlapping address spaces, all four flows, and a black hole, without privileges."""
     for name in ("wA", "wB"):
@@ -125,6 +129,7 @@ def test_11_overlapping_addresses(nobody_in_overlap: Nobody, t2o: Lab, backend: 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.row("1.17", "6.11")
 def test_11_names_and_routes(nobody: Nobody, t2: Lab, backend: str) -> None:
     """Check 11: answers do not cross, and a required PvD without a route is refused, without privileges."""
     for name in ("wA", "wB"):

@@ -9,11 +9,19 @@ import click
 
 from ..model import Reachability
 from .exits import PORTALS, complain
-from .options import config_file, config_option, json_option, policy_from, policy_options, timeout_option
+from .options import (
+    config_option,
+    configuration_from,
+    json_option,
+    policy_from,
+    policy_options,
+    timeout_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ..config import Configuration
     from ..connector import Connector
     from ..errors import PvdRaceError
     from ..policy import Policy
@@ -37,6 +45,8 @@ def connect(
     ca_file: str | None,
     timeout: float | None,
     as_json: bool,
+    profile: str | None,
+    label: str | None,
     **preferences: Any,
 ) -> int:
     """Race to HOST on PORT across the PvDs, once, and print the timeline of the race."""
@@ -51,11 +61,12 @@ def connect(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     context = trust(ca_file) if tls else False
+    configuration = configuration_from(profile)
     policy = policy_from(**preferences)
     seen: list[RaceReport] = []
     try:
         report, failure, portals = anyio.run(
-            _connect, host, port, context, config_file(), policy, timeout, seen
+            _connect, host, port, context, configuration, policy, label, timeout, seen
         )
     except KeyboardInterrupt:
         for report in seen:  # who interrupts a race wants to see where it hung
@@ -83,8 +94,9 @@ async def _connect(
     host: str,
     port: int,
     tls: bool | ssl.SSLContext,
-    config: str | None,
+    configuration: Configuration | str | None,
     policy: Policy | None,
+    label: str | None,
     timeout: float | None,
     seen: list[RaceReport],
 ) -> tuple[RaceReport | None, PvdRaceError | None, str]:
@@ -94,12 +106,12 @@ async def _connect(
     from .output import stderr
 
     live = LiveRace(stderr(), "tls" if tls else "tcp")
-    async with Connector(config, observe=live.observe, hooks=[seen.append]) as connector:
+    async with Connector(configuration, observe=live.observe, hooks=[seen.append]) as connector:
 
         async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
             try:
                 connection = await connector.open_connection(
-                    host, port, tls=tls, policy=policy, timeout=timeout
+                    host, port, tls=tls, policy=policy, label=label, timeout=timeout
                 )
             except PvdRaceError as error:
                 return error.report, error

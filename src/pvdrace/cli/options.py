@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from math import isfinite
+from dataclasses import replace
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..config import Configuration
     from ..policy import Policy
 
     Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,7 +51,37 @@ def json_option(command: Command) -> Command:
 
 
 def policy_options(command: Command) -> Command:
-    """``--require``, ``--prefer``, ``--avoid``, ``--prohibit``; give the four to `policy_from`."""
+    """``--require`` and all else that a call may want of its path.
+
+    Give ``profile`` to `configuration_from`, ``label`` to the call, and the others to `policy_from`.
+    """
+    from ..policy import CapacityProfile
+
+    for option in reversed(
+        (
+            click.option(
+                "--capacity-profile",
+                metavar="WORD",
+                type=click.Choice([kind.value for kind in CapacityProfile]),
+                help="What it is for: default, scavenger, interactive, ...",
+            ),
+            click.option(
+                "--latency-budget",
+                metavar="SECONDS",
+                type=click.FloatRange(min=0),
+                callback=_check_number,
+                help="Wait so long for what costs less.",
+            ),
+            click.option(
+                "--profile",
+                metavar="NAME",
+                callback=_check_profile,
+                help="Choose as another system does.",
+            ),
+            click.option("--label", metavar="WORD", help="What rules may know this use by."),
+        )
+    ):
+        command = option(command)
     helps = {
         "require": "Use nothing else.",
         "prefer": "Try it first.",
@@ -67,11 +99,29 @@ def policy_options(command: Command) -> Command:
     return command
 
 
-def policy_from(require: Any, prefer: Any, avoid: Any, prohibit: Any) -> Policy | None:
+def policy_from(**preferences: Any) -> Policy | None:
     """The policy that the options spell, None for none."""
     from ..policy import Policy
 
-    return Policy(require, prefer, avoid, prohibit) or None
+    return Policy(**preferences) or None
+
+
+def configuration_from(profile: str | None) -> Configuration | str | None:
+    """What to give a `Connector`: the file, or with ``--profile`` what is in it, but for its own profile."""
+    if profile is None:
+        return config_file()
+    from ..files import read_configuration
+
+    return replace(read_configuration(config_file()), profile=profile, files=())
+
+
+def _check_profile(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    from ..config import PROFILES
+    from ..selectors import near
+
+    if name is not None and name not in PROFILES:
+        raise click.BadParameter(f"no profile {name!r}{near(name, PROFILES)}", context, parameter)
+    return name
 
 
 def timeout_option(text: str, default: float | None = None) -> Callable[[Command], Command]:
@@ -80,6 +130,12 @@ def timeout_option(text: str, default: float | None = None) -> Callable[[Command
     return click.option(
         "--timeout", metavar="SECONDS", type=kind, callback=_check_finite, default=default, help=text
     )
+
+
+def _check_number(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and isnan(value):
+        raise click.BadParameter(f"{value} is no number of seconds", context, parameter)
+    return value
 
 
 def _check_finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:

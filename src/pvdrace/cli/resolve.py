@@ -83,13 +83,12 @@ async def _resolve(name: str, config: str | None, timeout: float) -> Found:
     from ..model import Endpoint
     from ..race.branch import record_types
     from ..ranking import rank
-    from ..rules import layers
 
     # No port: rules for a port do not apply to a mere question, those for a host alone do.
     endpoint = Endpoint(name, 0)
     async with Connector(config, dns_timeout=timeout) as connector:
         pvds = await connector.snapshot()
-        ranking = rank(pvds, endpoint, layers(endpoint, rules=connector.configuration.rules))
+        ranking = rank(pvds, endpoint, connector.configuration.layers(endpoint))
         questions: list[Question] = []
         async with anyio.create_task_group() as tasks:
             for ranked in ranking.ranked:

@@ -1,6 +1,7 @@
 """All sources into one `PvdSet`. Pure, and blind to the order in which sources and interfaces came up.
 
-The configuration wins, key by key; what it leaves out is what the kernel says of that interface.
+The configuration wins, key by key; what it leaves out is what the kernel says of that interface. Of the
+overrides, the system's win over all, the application's over what networks and the kernel say.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config_values import ROUTE_PREFERENCES
-from ..model import Cost, CostClass, ProvisioningDomain, PvdSet
+from ..model import Cost, ProvisioningDomain, PvdSet, Route
+from ..pvd_config import PvdConfig
 from ..zones import Verdict, match
 from .implicit import SOURCE, interface_pvd
 from .resolvers import SystemDns, settings_for
@@ -18,7 +20,7 @@ from .resolvers import SystemDns, settings_for
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from ..config import Configuration, PvdConfig
+    from ..config import Configuration
     from .state import KernelState, Link
 
 CONFIGURATION = "configuration"
@@ -40,53 +42,101 @@ def merge(
     ``previous`` was made of: where a link has bounced since then, what is on it is attached anew.
     """
     dns = dns or SystemDns()
-    configured = [_configured(pvd, state, dns) for pvd in configuration.pvds]
+    configured = [_configured(pvd, state, dns, configuration) for pvd in configuration.pvds]
     found = {pvd.name: _with_neighbours(pvd, configured) for pvd in configured}
     claimed = {pvd.interface for pvd in found.values()}
     if SOURCE in configuration.discover:
         for link in sorted(state.links, key=lambda link: link.name):
             if not link.loopback and link.name not in claimed:
-                pvd = _with_dns(interface_pvd(state, link), dns, link)
                 name = _free_name(link.name, found)
-                found[name] = replace(pvd, name=name)
+                pvd = replace(interface_pvd(state, link), name=name)
+                found[name] = _settled(pvd, PvdConfig(name), configuration, (dns, link))
     for pvd in sorted(others, key=lambda pvd: (pvd.name, pvd.sources, repr(pvd))):
-        found.setdefault(pvd.name, pvd)
+        if pvd.name not in found:
+            found[pvd.name] = _settled(pvd, PvdConfig(pvd.name), configuration)
     pvds = tuple(found.values())
     pvds = tuple(_without_foreign_search(pvd, pvds) for pvd in pvds)
     return _numbered(pvds, previous, _bounced(before, state))
 
 
-def _configured(config: PvdConfig, state: KernelState, dns: SystemDns) -> ProvisioningDomain:
+def _configured(
+    config: PvdConfig, state: KernelState, dns: SystemDns, configuration: Configuration
+) -> ProvisioningDomain:
     link = _link_of(config, state)
     if link is None:
         pvd = ProvisioningDomain(config.name, interface=config.interface, unusable=_no_interface(config))
     else:
-        pvd = _on_link(config, state, dns, link)
+        pvd = replace(_on_link(config, state, link), name=config.name)
     return replace(
-        pvd,
-        name=config.name,
-        resolvers=pvd.resolvers if config.resolvers is None else config.resolvers,
-        zones=pvd.zones if config.zones is None else config.zones,
-        search=pvd.search if config.search is None else config.search,
-        type=config.type or pvd.type,
-        cost=Cost(config.cost or CostClass.UNKNOWN, config.cost_flags or frozenset()),
-        groups=config.groups or (),
-        pref64=config.pref64 or (),
-        address_table=config.address_table or pvd.address_table,
-        configured_metric=config.metric,
-        identity=config.id or pvd.identity,
-        trusted=config.trusted is not False,
-        captive_api=config.captive_api,
-        proxy=config.proxy,
-        pin=config.pin or pvd.pin,
-        rate=config.rate,
-        warmup=config.warmup or 0.0,
-        exclusive=bool(config.exclusive),
-        secure=config.secure,
-        link_quality=config.link_quality,
-        route_preference=ROUTE_PREFERENCES[config.route_preference or "medium"],
+        _settled(pvd, config, configuration, (dns, link) if link else None),
         sources=(CONFIGURATION, *pvd.sources),
     )
+
+
+def _settled(
+    pvd: ProvisioningDomain,
+    config: PvdConfig,
+    configuration: Configuration,
+    network: tuple[SystemDns, Link] | None = None,
+) -> ProvisioningDomain:
+    """A PvD with what is said of it, key by key: by the system, by its own table, by the application.
+
+    ``network``: where what the network says of DNS is to be read from, unless it is in ``pvd`` already.
+    """
+    said = PvdConfig(config.name)
+    for override in configuration.system.overrides if configuration.system else ():
+        if override.matches(_with(pvd, said.or_else(config))):
+            said = said.or_else(override.settings)
+    said = said.or_else(config)
+    for override in configuration.all_overrides:
+        if override.matches(_with(pvd, said)):
+            said = said.or_else(override.settings)
+    if said.resolvers is not None or said.dns == "ignore":
+        pvd = replace(pvd, resolvers=(), zones=(), search=())
+    elif network is not None:
+        pvd = _with_dns(pvd, *network)
+    if said.default_route is False:
+        pvd = replace(pvd, routes=_without_default(pvd))
+    return _with(pvd, said)
+
+
+def _with(pvd: ProvisioningDomain, said: PvdConfig) -> ProvisioningDomain:
+    """What is said wins, key by key. Whose network is asked for names, and by which routes, is not in it."""
+    flags = pvd.cost.flags if said.cost_flags is None else said.cost_flags
+    changes: dict[str, object] = {
+        "resolvers": said.resolvers,
+        "zones": said.zones,
+        "search": said.search,
+        "type": said.type,
+        "cost": Cost(said.cost or pvd.cost.kind, flags),
+        "groups": said.groups,
+        "pref64": said.pref64,
+        "address_table": said.address_table,
+        "configured_metric": said.metric,
+        "identity": said.id,
+        "trusted": said.trusted,
+        "captive_api": said.captive_api,
+        "proxy": said.proxy,
+        "pin": said.pin,
+        "rate": said.rate,
+        "warmup": said.warmup,
+        "exclusive": said.exclusive,
+        "secure": said.secure,
+        "link_quality": said.link_quality,
+        "route_preference": None
+        if said.route_preference is None
+        else ROUTE_PREFERENCES[said.route_preference],
+    }
+    return replace(pvd, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _without_default(pvd: ProvisioningDomain) -> tuple[Route, ...]:
+    """Its routes but for the default ones.
+
+    Where nothing is left, the prefixes of its addresses: no routes at all would say that they are unknown.
+    """
+    routes = tuple(route for route in pvd.routes if not route.is_default)
+    return routes or tuple(Route(str(_prefix(a.address, a.prefix_length))) for a in pvd.addresses)
 
 
 def _link_of(config: PvdConfig, state: KernelState) -> Link | None:
@@ -105,7 +155,7 @@ def _no_interface(config: PvdConfig) -> str:
     return f"no interface given, and none is called {config.name}"
 
 
-def _on_link(config: PvdConfig, state: KernelState, dns: SystemDns, link: Link) -> ProvisioningDomain:
+def _on_link(config: PvdConfig, state: KernelState, link: Link) -> ProvisioningDomain:
     pvd = interface_pvd(state, link, config.addresses)
     if config.addresses is not None:
         here = {address.address for address in pvd.addresses}
@@ -118,7 +168,7 @@ def _on_link(config: PvdConfig, state: KernelState, dns: SystemDns, link: Link) 
                 unusable=note if pvd.unusable == "no address" else pvd.unusable,
                 notes=(*pvd.notes, note),
             )
-    return pvd if config.resolvers is not None else _with_dns(pvd, dns, link)
+    return pvd
 
 
 def _with_dns(pvd: ProvisioningDomain, dns: SystemDns, link: Link) -> ProvisioningDomain:

@@ -77,6 +77,7 @@ async def open_connection(
     *,
     connector: Connector | None = None,
     policy: Policy | None = None,
+    label: str | None = None,
     timeout: float | None = None,
     limit: int = DEFAULT_LIMIT,
     **options: Unpack[Options],
@@ -91,7 +92,7 @@ async def open_connection(
     def streams() -> _Streams:
         return _Streams(asyncio.StreamReader(limit=limit, loop=loop), loop)
 
-    race = _Race(host, port, connector, policy, timeout, **options)
+    race = _Race(host, port, connector, policy, label, timeout, **options)
     transport, protocol, report = await race.run(streams)
     writer = ReportingWriter(transport, protocol, protocol.reader, loop)
     writer.report = report
@@ -105,14 +106,15 @@ async def create_connection(
     *,
     connector: Connector | None = None,
     policy: Policy | None = None,
+    label: str | None = None,
     timeout: float | None = None,
     **options: Unpack[Options],
 ) -> tuple[asyncio.Transport, P]:
     """Race to ``host``:``port`` and return the winner as ``(transport, protocol)``.
 
-    ``connector``: whose PvDs, caches and policy to use (this thread's default one if None). ``policy`` and
-    ``timeout`` (seconds, for the whole race) as in `Connector.open_connection`. Reports go to the hooks of
-    the connector.
+    ``connector``: whose PvDs, caches and policy to use (this thread's default one if None). ``policy``,
+    ``label`` and ``timeout`` (seconds, for the whole race) as in `Connector.open_connection`. Reports go to
+    the hooks of the connector.
 
     The other options are those of `asyncio.loop.create_connection`: ``ssl``, ``server_hostname``,
     ``ssl_handshake_timeout`` and ``ssl_shutdown_timeout`` (seconds). ``family`` is a requirement beside
@@ -127,7 +129,7 @@ async def create_connection(
     Raises ValueError for arguments that contradict each other or cannot be raced: ``sock``, ``local_addr``,
     ``flags``.
     """
-    race = _Race(host, port, connector, policy, timeout, **options)
+    race = _Race(host, port, connector, policy, label, timeout, **options)
     transport, protocol, _ = await race.run(protocol_factory)
     return transport, protocol
 
@@ -141,6 +143,7 @@ class _Race:
         port: int,
         connector: Connector | None,
         policy: Policy | None,
+        label: str | None,
         timeout: float | None,
         *,
         ssl: bool | ssl_module.SSLContext | None = None,
@@ -178,7 +181,11 @@ class _Race:
         self.host = host
         self.port = port
         self.connector = connector or default_connector()
-        self.options: dict[str, Any] = {"policy": _with_family(policy, family), "timeout": timeout}
+        self.options: dict[str, Any] = {
+            "policy": _with_family(policy, family),
+            "label": label,
+            "timeout": timeout,
+        }
 
     async def run(self, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P, RaceReport]:
         """Race; without TLS there is one protocol, made when the race is won."""
@@ -252,4 +259,11 @@ def _with_family(policy: Policy | None, family: int) -> Policy | None:
         prefer=policy.prefer,
         avoid=policy.avoid,
         prohibit=[*policy.prohibit, *prohibited],
+        capacity_profile=policy.capacity_profile,
+        latency_budget=policy.latency_budget,
+        min_rate=policy.min_rate,
+        rank_by=policy.rank_by,
+        racing=policy.racing,
+        priority=policy.priority,
+        cross_pvd=policy.cross_pvd,
     )

@@ -262,7 +262,9 @@ def _candidates_for(
             usable.append(address)
         else:
             skipped.append(Skip(pvd.name, address, reason))
-    candidates = order(pvd, usable, port, preferred_address_family_count=count, rtt=rtt)
+    candidates = order(
+        pvd, usable, port, preferred_address_family_count=count, rtt=rtt, ipv4_first=families[:1] == (4,)
+    )
     return tuple(candidates), tuple(skipped)
 
 
@@ -288,6 +290,8 @@ def addresses_without_lookup(host: str) -> tuple[str, ...] | None:
 def record_types(ranked: Ranked) -> tuple[str, ...]:
     """The questions for a PvD, in the order of asking (HEv3 s4.1): only for families that it can use.
 
+    The one that is expected to work comes first, AAAA where nothing is known against it.
+
     With a NAT64 prefix an A answer is of use too (HEv3 s4.1, RFC 6052): it is synthesised.
     """
     pvd = ranked.pvd
@@ -296,10 +300,8 @@ def record_types(ranked: Ranked) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _record_types(has: tuple[int, ...], may: tuple[int, ...], nat64: bool) -> tuple[str, ...]:
-    families = [family for family in has if family in may]
-    types = []
-    if 6 in families:
-        types.append("AAAA")
-    if 4 in families or (6 in families and nat64):
+    families = [family for family in may if family in has]
+    types = ["AAAA" if family == 6 else "A" for family in families]
+    if nat64 and families == [6]:
         types.append("A")
     return tuple(types)

@@ -37,6 +37,7 @@ def order(
     *,
     preferred_address_family_count: int = 1,
     rtt: Mapping[str, float] | None = None,
+    ipv4_first: bool = False,
 ) -> list[Candidate]:
     """The candidates of a PvD for these addresses, best first.
 
@@ -44,6 +45,8 @@ def order(
     ``rtt`` is what this PvD's history knows, address to seconds: between rules 8 and 9 the quicker comes
     first, and any that was used before one that was not (RFC 8305 s4). Addresses that cannot work here are
     left out (rule 1): `unusable` says why. Raises ValueError for what is not an address.
+
+    ``ipv4_first``: IPv6 has failed here lately, so IPv4 comes before it.
     """
     known = _destinations(pvd)
     found = [d for a in addresses if (d := known[a]).unusable is None]
@@ -52,6 +55,11 @@ def order(
             found.sort(key=lambda d: (d.rules_2_to_8, rtt.get(d.address, inf), d.rule_9))
         else:
             found.sort(key=_rules_2_to_9)
+        if ipv4_first:
+            # Deliberate: RFC 6724 s6 prefers IPv6 by precedence (rule 6), and RFC 8305 s4 lets history speak
+            # only behind rule 8. An IPv6 that does not work here would cost a Connection Attempt Delay each
+            # time: RFC 6555 s4.2 remembers the family that worked, and so does this.
+            found.sort(key=_family)
         if len(found) > 2:
             candidates = [Candidate(pvd, d.source, d.address, port, d.family) for d in found]
             return interleave(candidates, preferred_address_family_count)
@@ -119,6 +127,7 @@ class _Destination(NamedTuple):
     rules_2_to_9: int
 
 
+_family = attrgetter("family")
 _rules_2_to_9 = attrgetter("rules_2_to_9")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..drivers.virtual import simulate
+from ..expectation import EXPECT_NOTHING
 from ..model import (
     Cost,
     CostClass,
@@ -47,6 +48,7 @@ from ..ranking import rank
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ..expectation import Expectations
     from ..policy import Policy
     from ..race.actions import Connect, Lookup
     from ..race.pacing import Pacing
@@ -257,17 +259,19 @@ def scenario(
     withdraw: Mapping[str, float] | None = None,
     add: Mapping[str, tuple[float, PvdScript]] | None = None,
     rtt: Mapping[str, Mapping[str, float]] | None = None,
+    expected: Expectations = EXPECT_NOTHING,
     **scripts: PvdScript,
 ) -> Scenario:
     """Race over the PvDs given by name, on virtual time, and return the scenario that was.
 
     ``withdraw``: PvDs that go away, and when; ``add``: PvDs that come up last in rank, and when (both ms).
-    ``timeout`` is in seconds, as everywhere else.
+    ``timeout`` is in seconds, as everywhere else. ``expected``: what experience says, by PvD
+    (`pvdrace.expectation`).
     """
     pvds = build_pvds(scripts)
     endpoint = Endpoint(host, port)
     layers = [("call", policy)] if policy else []
-    ranking: Ranking = rank(pvds, endpoint, layers, path_delay=pacing.path_delay)
+    ranking: Ranking = rank(pvds, endpoint, layers, pacing=pacing, expected=expected)
     race = Race(endpoint, ranking, pacing, hold=hold, timeout=timeout, rtt=rtt or {})
     changes: list[tuple[float, Event]] = []
     for name, at in (withdraw or {}).items():
