@@ -87,6 +87,7 @@ async def alone(lab: Lab, name: str) -> float:
 # ---------------------------------------------------------------------- "Connect to captive portal hotspot"
 
 
+@pytest.mark.row("1.3", "6.6")
 @pytest.mark.parametrize("dns", DNS)
 async def test_an_unprobed_portal_costs_one_path_delay_and_gets_no_payload(t2: Lab, dns: str) -> None:
     """ "Connect to captive portal hotspot, mobile data stops working", T2p; check 6.
@@ -111,6 +112,7 @@ async def test_an_unprobed_portal_costs_one_path_delay_and_gets_no_payload(t2: L
     assert payload(t2["wA"], 443) < HELLO < len(PAYLOAD) < payload(t2["wB"], 443)
 
 
+@pytest.mark.row("1.3", "6.6")
 @pytest.mark.parametrize("dns", DNS)
 async def test_a_known_portal_gets_no_packet_at_all(t2: Lab, dns: str) -> None:
     """ "Connect to captive portal hotspot": time ≤ B alone + ~0 once A is known; zero packets on A."""
@@ -134,6 +136,7 @@ async def test_a_known_portal_gets_no_packet_at_all(t2: Lab, dns: str) -> None:
     assert str(left_out.excluded) == "behind a captive portal (http://192.168.1.1/login)"
 
 
+@pytest.mark.row("1.3")
 @pytest.mark.parametrize("dns", DNS)
 async def test_after_a_login_it_is_back_within_one_recheck(t2: Lab, dns: str) -> None:
     """ "Connect to captive portal hotspot": after "login" A returns to the set within one recheck.
@@ -150,6 +153,7 @@ async def test_after_a_login_it_is_back_within_one_recheck(t2: Lab, dns: str) ->
         assert (await reach(connector, t2, policy=policy(require="pvd:wA")))[0] == "wA"
 
 
+@pytest.mark.row("1.3")
 async def test_a_login_on_a_network_with_an_api_is_noticed_as_well(t2: Lab) -> None:
     """... and the page to show is the API's (RFC 8908 s5), not that of a redirect."""
     t2["wA"].portal()
@@ -161,6 +165,7 @@ async def test_a_login_on_a_network_with_an_api_is_noticed_as_well(t2: Lab) -> N
         assert took < RECHECK + SLACK
 
 
+@pytest.mark.row("1.3")
 async def test_a_portal_can_be_required_to_log_in_there(t2: Lab) -> None:
     """R10: a PORTAL PvD is never used for general traffic, and still usable by ``require``."""
     t2["wA"].portal()
@@ -174,6 +179,7 @@ async def test_a_portal_can_be_required_to_log_in_there(t2: Lab) -> None:
         assert b"http://192.168.1.1/login" in answer
 
 
+@pytest.mark.row("1.3", "6.6")
 @pytest.mark.parametrize("dns", DNS)
 async def test_control_the_ordinary_stack_meets_the_portal(t2: Lab, dns: str) -> None:
     """ "Connect to captive portal hotspot": the control client gets the portal's certificate, or hangs."""
@@ -185,6 +191,7 @@ async def test_control_the_ordinary_stack_meets_the_portal(t2: Lab, dns: str) ->
         assert (hangs.word, hangs.error) == (None, "TimeoutError")
 
 
+@pytest.mark.row("1.3")
 async def test_a_race_that_runs_loses_a_pvd_that_turns_out_a_portal(t2: Lab) -> None:
     """A hangs in the portal for good, and B would come 20 s later: the probe beside the race ends that."""
     t2["wA"].portal()
@@ -299,6 +306,7 @@ async def test_what_a_probe_finds(t2: Lab, fault: str) -> None:
 # ---------------------------------------------------------------------- when, and where not
 
 
+@pytest.mark.row("3.3")
 async def test_one_probe_serves_all_who_want_it(t2: Lab) -> None:
     """ "S60 shared connection": one probe for N concurrent connects, and for those who ask for it."""
     async with opened(t2, probing(t2)) as connector:
@@ -345,6 +353,7 @@ async def test_a_cancelled_probe_is_taken_over_by_who_waits_for_it(t2: Lab) -> N
     assert {one.state for one in found[0]["wA"]} == {VALIDATED}
 
 
+@pytest.mark.row("3.18")
 async def test_what_is_known_is_looked_at_again_on_a_timer(t2: Lab) -> None:
     """ "WM: periodic re-evaluation of validity": the state flips within one interval, to and fro."""
     interval, timeout = 0.4, 0.3
@@ -394,6 +403,7 @@ async def test_a_wrong_certificate_is_looked_into(t2: Lab, monkeypatch: pytest.M
         await until(connector, "wA", PORTAL, patience=1 + SLACK)
 
 
+@pytest.mark.row("6.1")
 @pytest.mark.parametrize("by", ["application", "requirement", "rule"])
 async def test_a_prohibited_pvd_is_not_probed(t2: Lab, by: str) -> None:
     """Check 1: no packet on a prohibited PvD: no DNS, no probe, no API; nor a late answer's RST."""
