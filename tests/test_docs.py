@@ -338,12 +338,25 @@ def test_every_documented_error_of_a_selector() -> None:
 
 
 def test_the_rules_of_the_ranking_are_documented() -> None:
-    from pvdrace import ranking
+    from pvdrace import policy, rank_filters, rank_rules
 
-    rules = [code(row[0]) for row in table(DOCS / "policy.md", "In which order the others run")]
-    assert rules == [rule.name for rule in ranking._RULES]
-    filters = {code(row[0]) for row in table(DOCS / "policy.md", "Who is left out")}
-    assert filters == set(re.findall(r'Reason\(\s*"(\w+)"', inspect.getsource(ranking))) - {"zone"} | {"zone"}
+    page = DOCS / "policy.md"
+    usual = [code(row[0]) for row in table(page, "In which order the others run")]
+    optional = [code(row[0]) for row in table(page, "Other orders")]
+    assert usual == [rule.name for rule in rank_rules.RULES]
+    assert optional == [rule.name for rule in rank_rules.OPTIONAL_RULES]
+    assert [*usual, *optional] == list(policy.RANKING_RULES)
+    filters = {code(row[0]) for row in table(page, "Who is left out")}
+    assert filters == set(re.findall(r'Reason\(\s*"(\w+)"', inspect.getsource(rank_filters)))
+
+
+def test_the_capacity_profiles_are_documented() -> None:
+    from pvdrace.capacity import TERMS
+
+    rows = {
+        code(row[0]): (float(row[1]), row[2] != "never") for row in table(DOCS / "policy.md", "Head starts")
+    }
+    assert rows == {profile.value: tuple(terms) for profile, terms in TERMS.items()}
 
 
 # ---------------------------------------------------------------------- the race, DNS, the report
@@ -458,7 +471,7 @@ def test_the_first_pvd_without_policy_needs_no_reason() -> None:
     """The ranking that the pages describe: unmetered before unknown, which is staggered behind it."""
     pvds = build_pvds({"a": pvd(cost="variable"), "b": pvd(), "c": pvd(cost="unmetered")})
     ranking = rank(pvds, pvdrace.model.Endpoint("www.example.com", 443))
-    assert [(r.pvd.name, r.head_start) for r in ranking.ranked] == [("c", 0.0), ("b", 0.25), ("a", None)]
+    assert [(r.pvd.name, r.head_start) for r in ranking.ranked] == [("c", 0.0), ("b", 0.25), ("a", 2.0)]
 
 
 def test_the_functions_of_the_module_take_what_those_of_a_connector_take() -> None:

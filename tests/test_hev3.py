@@ -18,6 +18,7 @@ from pvdrace.testing.scenario import (
     same,
     scenario,
     servfail,
+    silent,
     stalls,
 )
 from replayed import every_scenario_is_replayed as every_scenario_is_replayed
@@ -330,6 +331,26 @@ def test_hold_the_leaders_pvd_goes_away_and_the_race_goes_on() -> None:
         320 ms  wifi connected v6       lte held back v6
         330 ms  wifi withdrawn: link removed       wifi cancelled v6       lte -> v6
         430 ms  lte won v6
+        """,
+    )
+
+
+def test_s4_2_the_preferred_family_is_that_of_the_policy_table() -> None:
+    """RFC 6724 s10.3: where IPv4 comes first, A is asked first and is what the Resolution Delay waits for."""
+    check(
+        scenario(wifi=pvd(aaaa=10, a=30, v6=ok(5), v4=ok(30), address_table="rfc6724-ipv4-first")),
+        """
+          0 ms  wifi ? A AAAA
+         30 ms  wifi -> v4
+         60 ms  wifi won v4
+        """,
+    )
+    check(
+        scenario(wifi=pvd(aaaa=10, a=silent, v6=ok(5), v4=ok(30), address_table="rfc6724-ipv4-first")),
+        """
+          0 ms  wifi ? A AAAA
+         60 ms  wifi -> v6
+         65 ms  wifi won v6       wifi cancelled A
         """,
     )
 

@@ -10,13 +10,11 @@ from pvdrace.model import LocalAddress, ProvisioningDomain, PvdSet, Reachability
 from pvdrace.probes.judgement import Finding, Judgement
 from pvdrace.probes.verdict import Findings, limited, settled, verdict
 from pvdrace.reachability import (
-    behind_portal,
     overlay,
-    passes,
     portal_page,
+    portal_words,
     same_verdict,
     summed_up,
-    usable_families,
     with_reached,
 )
 
@@ -148,31 +146,27 @@ def states(**of: Reachability) -> tuple[Reached, ...]:
 
 
 @pytest.mark.parametrize(
-    ("reached", "total", "families"),
+    ("reached", "total"),
     [
-        ({}, UNKNOWN, (6, 4)),
-        ({"v4": VALIDATED}, VALIDATED, (6, 4)),
-        ({"v4": VALIDATED, "v6": NONE}, VALIDATED, (6, 4)),
-        ({"v4": VALIDATED, "v6": PARTIAL}, VALIDATED, (6, 4)),
-        ({"v4": PORTAL, "v6": VALIDATED}, VALIDATED, (6,)),
-        ({"v4": VALIDATED, "v6": PORTAL}, VALIDATED, (4,)),
-        ({"v4": PORTAL, "v6": PARTIAL}, PARTIAL, (6,)),
-        ({"v4": PORTAL, "v6": PORTAL}, PORTAL, ()),
-        ({"v4": PORTAL, "v6": NONE}, PORTAL, ()),
-        ({"v4": PORTAL, "v6": UNKNOWN}, PORTAL, ()),
-        ({"v4": PORTAL}, PORTAL, ()),
-        ({"v4": PARTIAL, "v6": NONE}, PARTIAL, (6, 4)),
-        ({"v4": NONE, "v6": NONE}, NONE, (6, 4)),
-        ({"v4": NONE}, UNKNOWN, (6, 4)),
-        ({"v4": NONE, "v6": UNKNOWN}, UNKNOWN, (6, 4)),
+        ({}, UNKNOWN),
+        ({"v4": VALIDATED}, VALIDATED),
+        ({"v4": VALIDATED, "v6": NONE}, VALIDATED),
+        ({"v4": VALIDATED, "v6": PARTIAL}, VALIDATED),
+        ({"v4": PORTAL, "v6": VALIDATED}, VALIDATED),
+        ({"v4": VALIDATED, "v6": PORTAL}, VALIDATED),
+        ({"v4": PORTAL, "v6": PARTIAL}, PARTIAL),
+        ({"v4": PORTAL, "v6": PORTAL}, PORTAL),
+        ({"v4": PORTAL, "v6": NONE}, PORTAL),
+        ({"v4": PORTAL, "v6": UNKNOWN}, PORTAL),
+        ({"v4": PORTAL}, PORTAL),
+        ({"v4": PARTIAL, "v6": NONE}, PARTIAL),
+        ({"v4": NONE, "v6": NONE}, NONE),
+        ({"v4": NONE}, UNKNOWN),
+        ({"v4": NONE, "v6": UNKNOWN}, UNKNOWN),
     ],
 )
-def test_families_sum_up(
-    reached: dict[str, Reachability], total: Reachability, families: tuple[int, ...]
-) -> None:
-    pvd = with_reached(WIFI, states(**reached))
-    assert pvd.reachability is total
-    assert usable_families(pvd) == families
+def test_families_sum_up(reached: dict[str, Reachability], total: Reachability) -> None:
+    assert with_reached(WIFI, states(**reached)).reachability is total
 
 
 def test_a_family_that_a_pvd_does_not_have_is_not_missed() -> None:
@@ -180,36 +174,10 @@ def test_a_family_that_a_pvd_does_not_have_is_not_missed() -> None:
     assert summed_up(states(v4=NONE)) is UNKNOWN
 
 
-PORTS = (Reached(4, PARTIAL, "", 0, ports=(80, 443)), Reached(6, NONE, "", 0))
-
-
-@pytest.mark.parametrize(
-    ("reached", "port", "families", "expected"),
-    [
-        ((), 443, (6, 4), None),
-        (PORTS, 443, (6, 4), True),
-        (PORTS, 22, (6, 4), False),
-        (PORTS, 443, (6,), False),
-        (PORTS, 22, (4,), False),
-        (PORTS[:1], 22, (6, 4), None),
-        (PORTS[:1], 22, (4,), False),
-        (states(v4=VALIDATED), 22, (4,), True),
-        (states(v4=PARTIAL), 22, (4,), None),
-        (states(v4=UNKNOWN), 22, (4,), None),
-        (states(v4=PORTAL), 443, (4,), False),
-        (PORTS, 443, (), None),
-    ],
-)
-def test_whether_a_port_passes(
-    reached: tuple[Reached, ...], port: int, families: tuple[int, ...], expected: bool | None
-) -> None:
-    assert passes(with_reached(WIFI, reached), port, families) is expected
-
-
 def test_the_words_for_a_portal() -> None:
-    assert behind_portal(WIFI) == "behind a captive portal"
+    assert portal_words(WIFI) == "behind a captive portal"
     known = with_reached(WIFI, (Reached(4, PORTAL, "", 0, portal=PAGE),))
-    assert behind_portal(known) == f"behind a captive portal ({PAGE})"
+    assert portal_words(known) == f"behind a captive portal ({PAGE})"
     assert portal_page(known) == PAGE
 
 

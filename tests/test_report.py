@@ -95,7 +95,7 @@ def test_json_golden() -> None:
             },
             {
                 "pvd": "lte",
-                "head_start": None,
+                "head_start": 2.0,
                 "because": ["cost: variable"],
                 "rules": ["cost"],
                 "families": ["ipv6", "ipv4"],

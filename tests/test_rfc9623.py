@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -135,9 +136,12 @@ def test_s4_1_2_an_earlier_path_is_not_killed_because_a_later_starts() -> None:
 
 
 def test_s4_1_3_failover_a_path_without_a_head_start_runs_only_after_all_others_failed() -> None:
+    failover = Policy(racing="failover")
     check(
         scenario(
-            wifi=pvd(dns=20, v6=ok(5000), cost="unmetered"), lte=pvd(dns=20, v6=ok(10), cost="variable")
+            policy=failover,
+            wifi=pvd(dns=20, v6=ok(5000)),
+            lte=pvd(dns=20, v6=ok(10)),
         ),
         """
            0 ms  wifi ? AAAA A
@@ -147,8 +151,9 @@ def test_s4_1_3_failover_a_path_without_a_head_start_runs_only_after_all_others_
     )
     check(
         scenario(
-            wifi=pvd(dns=20, v6=refused(30), cost="unmetered"),
-            lte=pvd(dns=20, v6=ok(10), cost="variable"),
+            policy=failover,
+            wifi=pvd(dns=20, v6=refused(30)),
+            lte=pvd(dns=20, v6=ok(10)),
         ),
         """
           0 ms  wifi ? AAAA A
@@ -160,19 +165,28 @@ def test_s4_1_3_failover_a_path_without_a_head_start_runs_only_after_all_others_
     )
 
 
-def test_s4_1_3_a_metered_path_waits_for_the_attempt_timeout_of_a_black_hole() -> None:
+def test_s4_1_3_a_metered_path_waits_for_the_latency_budget() -> None:
+    """The free one is adequate for so long; without a limit, until it has failed."""
+    wifi = pvd(dns=20, v6=blackhole, cost="unmetered")
+    lte = pvd(dns=20, v6=ok(10), cost="variable")
     check(
-        scenario(
-            pacing=Pacing(attempt_timeout=2.0),
-            wifi=pvd(dns=20, v6=blackhole, cost="unmetered"),
-            lte=pvd(dns=20, v6=ok(10), cost="variable"),
-        ),
+        scenario(policy=Policy(capacity_profile="interactive"), wifi=wifi, lte=lte),
+        """
+          0 ms  wifi ? AAAA A
+         20 ms  wifi -> v6
+        250 ms  lte ? AAAA A
+        300 ms  lte -> v6
+        310 ms  lte won v6       wifi cancelled v6
+        """,
+    )
+    check(
+        scenario(policy=Policy(latency_budget=inf), pacing=Pacing(attempt_timeout=3.0), wifi=wifi, lte=lte),
         """
            0 ms  wifi ? AAAA A
           20 ms  wifi -> v6
-        2020 ms  wifi x v6 timeout 2.0 s       lte ? AAAA A
-        2040 ms  lte -> v6
-        2050 ms  lte won v6
+        3020 ms  wifi x v6 timeout 3.0 s       lte ? AAAA A
+        3040 ms  lte -> v6
+        3050 ms  lte won v6
         """,
     )
 

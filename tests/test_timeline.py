@@ -34,7 +34,7 @@ def troubled() -> RaceReport:
         wifi=pvd(dns=31, v6=ok(31, tls=32), v4=refused(30)),
         lte=pvd(dns=60, v6=ok(60), cost="variable"),
         vpn=pvd(dns=40, v4=ok(3)),
-        policy=Policy(prohibit=["pvd:vpn"]),
+        policy=Policy(prohibit=["pvd:vpn"], capacity_profile="capacity-seeking"),
     )
     return replace(race.report, ready="tls")
 

@@ -368,7 +368,7 @@ class Connector:
             if len(self._rankings) >= RANKINGS_KEPT:
                 self._rankings.clear()
             policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected)
+            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
             found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
         return found[1:]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .model import Reachability
 from .race.actions import ATTACHED_ANEW
 from .race.events import Event, PvdAdded, PvdWithdrawn
-from .reachability import behind_portal
+from .reachability import portal_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,5 +56,5 @@ def _why_gone(before: ProvisioningDomain, after: ProvisioningDomain | None, *, r
     if after.unusable is not None:
         return after.unusable
     if after.reachability is Reachability.PORTAL and not required:
-        return behind_portal(after)
+        return portal_words(after)
     return ATTACHED_ANEW if after.attachment != before.attachment else None

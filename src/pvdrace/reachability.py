@@ -36,43 +36,11 @@ def summed_up(reached: Iterable[Reached], families: Iterable[int] = (6, 4)) -> R
     return Reachability.UNKNOWN
 
 
-def usable_families(pvd: ProvisioningDomain) -> tuple[int, ...]:
-    """The families (6, 4) of a PvD that no captive portal is known to hold; none of one that is a portal.
-
-    The portal's family is left alone as long as the other one is known to work: what is sent there goes to
-    the portal.
-    """
-    if pvd.reachability is Reachability.PORTAL:
-        return ()
-    held = {one.family for one in pvd.reached if one.state is Reachability.PORTAL}
-    return tuple([family for family in (6, 4) if family not in held]) if held else (6, 4)
-
-
-def passes(pvd: ProvisioningDomain, port: int, families: Iterable[int] = (6, 4)) -> bool | None:
-    """Whether a port passes in any of these families, as far as probes know; None where they do not.
-
-    A network that lets only some ports pass is taken to stop every port that is not known to pass.
-    """
-    known = {one.family: one for one in pvd.reached}
-    answers = [_passes(known.get(family), port) for family in families]
-    if True in answers:
-        return True
-    return None if None in answers or not answers else False
-
-
-def _passes(one: Reached | None, port: int) -> bool | None:
-    if one is None or one.state is Reachability.UNKNOWN:
-        return None
-    if one.state is Reachability.PARTIAL:
-        return port in one.ports if one.ports else None
-    return one.state is Reachability.VALIDATED
-
-
 #: How the reason begins for which a PvD is left out of a race, or leaves it.
 BEHIND_PORTAL = "behind a captive portal"
 
 
-def behind_portal(pvd: ProvisioningDomain) -> str:
+def portal_words(pvd: ProvisioningDomain) -> str:
     """``behind a captive portal (https://portal.example/login)``, for people."""
     page = portal_page(pvd)
     return f"{BEHIND_PORTAL} ({page})" if page else BEHIND_PORTAL

@@ -30,7 +30,7 @@ from pvdrace.lab import Lab, Link
 from pvdrace.model import Reachability
 from pvdrace.probes import schedule
 from pvdrace.race.events import PvdWithdrawn
-from pvdrace.reachability import BEHIND_PORTAL, usable_families
+from pvdrace.reachability import BEHIND_PORTAL
 from pvdrace.rules import Match, Rule
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
@@ -221,16 +221,21 @@ async def test_nothing_but_portals_is_no_usable_pvd(t2: Lab) -> None:
 # ---------------------------------------------------------------------- families, the API, ports
 
 
-async def test_a_portal_may_hold_one_family(t2: Lab) -> None:
-    """Reachability is per family: IPv4 goes to the portal, IPv6 works, so the PvD is used for IPv6."""
-    t2["wA"].portal(families=(4,))
+@pytest.mark.parametrize("held", [4, 6])
+async def test_a_portal_may_hold_one_family(t2: Lab, held: int) -> None:
+    """Reachability is per family: one goes to the portal, the other works, so the PvD is used in that one."""
+    free = 10 - held
+    t2["wA"].portal(families=(held,))
     async with opened(t2, probing(t2)) as connector:
         _, pvd = await until(connector, "wA", VALIDATED)
-        assert states(pvd) == {6: VALIDATED, 4: PORTAL}
-        assert usable_families(pvd) == (6,)
+        assert states(pvd) == {free: VALIDATED, held: PORTAL}
+        await anyio.sleep(0.1)  # the good-byes of the probes
+        t2.reset_counters()
         word, report = await reach(connector, t2)
         assert word == "wA"
-        assert {attempt.family for attempt in report.attempts} == {6}
+        assert {attempt.family for attempt in report.attempts} == {free}
+    of_portal = t2.address4 if held == 4 else t2.address6
+    assert all(packet.address != of_portal for packet in sent(t2["wA"]) if packet.port == 443)
 
 
 async def test_the_api_alone_can_say_portal_and_never_no_portal(t2: Lab) -> None:
@@ -271,6 +276,27 @@ async def test_a_network_that_lets_80_and_443_pass_is_partial(t2: Lab, how: str)
         assert all("port 22 blocked" in one.evidence for one in found["wA"])
         assert {one.state for one in found["wB"]} == {VALIDATED}
         assert (await connector.snapshot())["wA"].reachability is PARTIAL
+
+
+@pytest.mark.row("6.7")
+async def test_a_network_of_two_ports_is_used_for_those_and_nothing_else(t2: Lab) -> None:
+    """T2f, known from a probe: 443 by A; 22 by B, with no SYN to port 22 on A at any time.
+
+    The control: the ordinary stack takes A for both, and has no answer on 22.
+    """
+    t2["wA"].ports([80, 443])
+    plain = [ordinary(t2, port=443), ordinary(t2, port=22, limit=0.4)]
+    assert [(one.word, one.error) for one in plain] == [("wA", None), (None, "TimeoutError")]
+    async with opened(t2, probing(t2, ports=[22], timeout=0.5)) as connector:
+        await until(connector, "wA", PARTIAL)
+        await until(connector, "wB", VALIDATED)
+        await anyio.sleep(0.1)  # the good-byes of the probes
+        t2.reset_counters()
+        for _ in range(2):
+            assert (await reach(connector, t2))[0] == "wA"
+            assert (await reach(connector, t2, port=22))[0] == "SSH-2.0-lab_wB"
+    assert {packet.port for packet in sent(t2["wA"])} <= {53, 80, 443}
+    assert 443 not in {packet.port for packet in sent(t2["wB"])}
 
 
 FAULTS: dict[str, tuple[Callable[[Link], object], dict[int, Reachability]]] = {

@@ -126,7 +126,7 @@ async def _portals(connector: Connector, error: PvdRaceError | None) -> str:
     """Where nothing but portals stands in the way: which. A race does not wait for probes; who has lost one
     may.
     """
-    from ..reachability import behind_portal
+    from ..reachability import portal_words
     from .exits import only_portals
 
     if error is None or error.report is None or not connector.probes:
@@ -137,7 +137,7 @@ async def _portals(connector: Connector, error: PvdRaceError | None) -> str:
         if names := [name for name in names if name in here]:
             await connector.probe(*names)
     pvds = await connector.snapshot()
-    held = [f"{pvd.name} is {behind_portal(pvd)}" for pvd in pvds if pvd.reachability is Reachability.PORTAL]
+    held = [f"{pvd.name} is {portal_words(pvd)}" for pvd in pvds if pvd.reachability is Reachability.PORTAL]
     return ", ".join(held) if only_portals(error.report, pvds) else ""
 
 

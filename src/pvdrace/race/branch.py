@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..model import is_loopback, parse_literal
 from .actions import Connect, Lookup, Skip
 from .nat64 import synthesise
-from .ordering import order, unusable
+from .ordering import order, prefers_ipv4, unusable
 from .pacing import ATTEMPT_FLOOR
 
 if TYPE_CHECKING:
@@ -290,12 +290,14 @@ def addresses_without_lookup(host: str) -> tuple[str, ...] | None:
 def record_types(ranked: Ranked) -> tuple[str, ...]:
     """The questions for a PvD, in the order of asking (HEv3 s4.1): only for families that it can use.
 
-    The one that is expected to work comes first, AAAA where nothing is known against it.
+    The one that is expected to work comes first, AAAA where nothing is known against it; A where the policy
+    table of the PvD prefers IPv4 (RFC 6724 s10.3), so that its answer is the one waited for (HEv3 s4.2).
 
     With a NAT64 prefix an A answer is of use too (HEv3 s4.1, RFC 6052): it is synthesised.
     """
     pvd = ranked.pvd
-    return _record_types(pvd.families or (6, 4), ranked.families, bool(pvd.pref64))
+    may = (4, 6) if ranked.families == (6, 4) and prefers_ipv4(pvd) else ranked.families
+    return _record_types(pvd.families or (6, 4), may, bool(pvd.pref64))
 
 
 @lru_cache(maxsize=64)

@@ -97,6 +97,11 @@ def source_address(pvd: ProvisioningDomain, destination: str) -> str | None:
     return _destinations(pvd)[destination].source
 
 
+def prefers_ipv4(pvd: ProvisioningDomain) -> bool:
+    """Whether its policy table puts IPv4 before global IPv6 (RFC 6724 s10.3)."""
+    return _destinations(pvd).ipv4_first
+
+
 def unusable(pvd: ProvisioningDomain, address: str) -> str | None:
     """Why a destination cannot be reached in this PvD (RFC 6724 s6 rule 1), in a few words, or None.
 
@@ -158,6 +163,8 @@ class _Destinations(dict[str, _Destination]):
 
     def __init__(self, pvd: ProvisioningDomain) -> None:
         self.table: PolicyTable = policy_table(pvd)
+        ipv4, ipv6 = (policy(self.table, parse(address)).precedence for address in ("0.0.0.0", "2000::"))
+        self.ipv4_first = ipv4 > ipv6
         self.routes = [parse_prefix(route.destination) for route in pvd.routes]
         self.sources = [_source(local, self.table) for local in pvd.addresses]
 
