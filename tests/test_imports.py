@@ -29,6 +29,7 @@ PUBLIC = [
     "PvdSet",
     "RaceReport",
     "Reachability",
+    "Reached",
     "ResolutionFailed",
     "Rule",
     "__version__",
