@@ -16,7 +16,7 @@ import trustme
 
 from loopback import certificate_for
 from pvdrace.model import LocalAddress, ProvisioningDomain, Reachability, Reached
-from pvdrace.probe_settings import Expected, ProbeSettings, Target
+from pvdrace.probe_settings import ProbeSettings, Target
 from pvdrace.probes import capport, http204, https
 from pvdrace.probes.plan import Probe
 from pvdrace.probes.runner import Probed, Prober
@@ -98,13 +98,11 @@ async def probed(
     ports: tuple[int, ...] = (),
     ca_file: str | None = None,
     timeout: float = 5,
-    expected: Expected = Expected(),  # noqa: B008
     prober: Prober | None = None,
 ) -> Probed:
     settings = ProbeSettings(
         http=target(http) if http else None,
         https=target(secure, secure=True) if secure else None,
-        expected=expected,
         timeout=timeout,
         ca_file=ca_file,
     )

@@ -32,7 +32,8 @@ def test_everything_that_can_be_said() -> None:
     assert found == ProbeSettings(
         http=Target(False, "probe.example", 8080, "/a?b"),
         https=Target(True, "xn--bcher-kva.example", 443, "/"),
-        expected=Expected(200, "fine"),
+        http_expected=Expected(200, "fine"),
+        https_expected=Expected(200, "fine"),
         ports=(22, 993),
         interval=300.0,
         recheck=5.5,
@@ -47,7 +48,8 @@ def test_a_detector_is_a_choice_by_name(name: str) -> None:
     found = settings(f'detector = "{name}"')
     assert str(found.http) == DETECTORS[name].http
     assert (str(found.https) if found.https else None) == DETECTORS[name].https
-    assert found.expected == DETECTORS[name].expected
+    assert found.http_expected == DETECTORS[name].expected
+    assert found.https is None or found.https_expected == DETECTORS[name].expected
     assert found.interval == INTERVAL
 
 
@@ -55,8 +57,10 @@ def test_what_stands_beside_a_detector_outdoes_it() -> None:
     found = settings('detector = "android"\nhttps = "https://own.example/204"')
     assert str(found.http) == DETECTORS["android"].http
     assert str(found.https) == "https://own.example/204"
-    assert settings('detector = "firefox"\nstatus = 204').expected == Expected(204)
-    assert settings('http = "http://a.example"\nbody = "x"').expected == Expected(200, "x")
+    assert settings('detector = "firefox"\nstatus = 204').http_expected == Expected(204)
+    assert settings('http = "http://a.example"\nbody = "x"').http_expected == Expected(200, "x")
+    both = settings('detector = "firefox"\nhttps = "https://own.example/204"')
+    assert (both.http_expected, both.https_expected) == (DETECTORS["firefox"].expected, Expected(204))
 
 
 @pytest.mark.parametrize(

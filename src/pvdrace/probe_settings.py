@@ -133,7 +133,8 @@ class ProbeSettings:
 
     http: Target | None = None
     https: Target | None = None
-    expected: Expected = NO_CONTENT
+    http_expected: Expected = NO_CONTENT
+    https_expected: Expected = NO_CONTENT
     ports: tuple[int, ...] = ()
     interval: float = INTERVAL
     recheck: float = RECHECK
@@ -224,23 +225,24 @@ def read_probe(reader: TomlReader) -> ProbeSettings | None:
 def probe_settings(values: Mapping[str, object]) -> ProbeSettings:
     """The settings from the values of the keys that are there. What stands beside ``detector`` outdoes it.
 
-    Raises ValueError for keys that make no sense together.
+    ``status`` and ``body`` are what both URLs answer; without them, one of the detector's answers as the
+    detector expects, and any other 204. Raises ValueError for keys that make no sense together.
     """
     given = dict(values)
     detector = DETECTORS.get(str(given.pop("detector", "")))
-    if detector is not None:
-        given.setdefault("http", Target.parse(detector.http))
-        if detector.https is not None:
-            given.setdefault("https", Target.parse(detector.https))
-    targets = [key for key in ("http", "https") if key in given]
+    of_detector = {} if detector is None else {"http": detector.http, "https": detector.https}
     for key in ("status", "body", "ports"):
-        if key in given and not targets:
+        if key in given and not ({"http", "https"} & given.keys() or of_detector):
             raise ValueError(f"{key} belongs to a probe: http, https or detector is missing")
     body, status = given.pop("body", None), given.pop("status", None)
+    own = NO_CONTENT
     if body is not None or status is not None:
-        given["expected"] = Expected(
-            int(str(status)) if status is not None else 200, None if body is None else str(body)
-        )
-    elif detector is not None:
-        given["expected"] = detector.expected
+        own = Expected(200 if status is None else int(str(status)), None if body is None else str(body))
+    for key in ("http", "https"):
+        url = of_detector.get(key)
+        given[f"{key}_expected"] = own
+        if url is not None and key not in given:
+            given[key] = Target.parse(url)
+            if detector is not None and own is NO_CONTENT:
+                given[f"{key}_expected"] = detector.expected
     return ProbeSettings(**given)  # type: ignore[arg-type]

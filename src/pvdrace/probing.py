@@ -19,6 +19,7 @@ from .probes.plan import plan
 from .probes.runner import Probed, Prober
 from .probes.schedule import Schedule
 from .probes.suspicion import suspects
+from .race.outcome import Won
 from .reachability import summed_up
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class Probing:
         """A race has ended: what it says against a PvD may be worth a look."""
         if self._bell is None:
             return
-        if report.winner is not None:
-            self._schedule.trust(report.winner.pvd, report.endpoint.port)
+        if isinstance(report.result, Won):
+            self._schedule.trust(report.result.attempt.candidate.pvd.name, report.endpoint.port)
         if against := suspects(report):
             self._schedule.suspect(against, time.monotonic())
             self._ring()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -515,6 +516,31 @@ async def test_a_connector_can_be_left_at_any_moment(t2: Lab) -> None:
         async with pvdrace.Connector(probing(t2)):
             await anyio.sleep(5)
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_connector_can_be_left_by_asyncios_own_cancellation(t2: Lab, anyio_backend: str) -> None:
+    """`asyncio.timeout` and `Task.cancel` find their cancellation as they left it. (trio has but one kind.)"""
+
+    async def stay(entered: asyncio.Event) -> None:
+        async with pvdrace.Connector(probing(t2)):
+            entered.set()
+            await asyncio.sleep(5)
+
+    entered = asyncio.Event()
+    task = asyncio.create_task(stay(entered))
+    await entered.wait()
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await stay(entered)
+    me = asyncio.current_task()
+    assert me is not None
+    assert me.cancelling() == 0
 
 
 async def test_a_file_of_authorities_that_is_none_is_one_clear_error(t2: Lab) -> None:

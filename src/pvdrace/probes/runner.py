@@ -139,10 +139,10 @@ class Prober:
             if isinstance(outcome, bool):
                 ports[port] = outcome
             elif kind == "http" and settings.http is not None:
-                judged = http204.judge(outcome, settings.expected, settings.http)
+                judged = http204.judge(outcome, settings.http_expected, settings.http)
                 found = found._replace(http=judged, http_port=port)
             elif kind == "https":
-                found = found._replace(https=https.judge(outcome, settings.expected), https_port=port)
+                found = found._replace(https=https.judge(outcome, settings.https_expected), https_port=port)
         return found._replace(ports=ports)
 
     def _judge_api(
@@ -228,7 +228,7 @@ class Prober:
                 return outcome
             if self._context is None:
                 self._context = _context(None)
-            secure = _Tls(sock, self._context, probe.target.host)
+            secure = _Tls(sock, self._context, probe.target.host.removesuffix("."))  # RFC 6066 s3
             await secure.handshake()
             await secure.send(request)
             while (outcome := reader.feed(await secure.receive())) is None:
