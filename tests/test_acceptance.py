@@ -29,7 +29,9 @@ def test_a_mark_names_a_row() -> None:
 
 def test_the_page_has_the_rows_and_the_tests_that_there_are() -> None:
     fresh = page.render(SECTIONS, ROWS, PROOFS, {})
-    assert page.without_results(PAGE.read_text("utf-8")) == page.without_results(fresh), "make acceptance"
+    assert page.without_results(PAGE.read_text("utf-8")) == page.without_results(fresh), (
+        "make acceptance, or PYTHONPATH=tests python -m acceptance"
+    )
 
 
 def test_the_marks_that_were_read_are_those_that_pytest_sees(request: pytest.FixtureRequest) -> None:
@@ -102,6 +104,17 @@ def test_the_result_of_a_row(proofs: list[marks.Proof], child: str, result: str)
     line = next(line for line in text.splitlines() if line.startswith("| 1.2"))
     assert line.endswith(f" | {result} |")
     assert page.without_results(text) == page.without_results(page.render({"1": "One"}, [row], proofs, {}))
+
+
+def test_a_page_keeps_the_results_of_rows_that_have_not_changed() -> None:
+    row, changed = rows.Row("1.1", "an item", "a proof"), rows.Row("1.2", "another", "another")
+    old = page.render({"1": "One"}, [row, changed], [ONE, TWO], page.read_junit(JUNIT.format("")))
+    fresh = page.render({"1": "One"}, [row, changed], [ONE, TWO, THREE], {})
+    assert "| 3 passed on asyncio and trio, control |" not in fresh
+    kept = page.with_results_of(old, fresh)
+    assert "| 3 passed on asyncio and trio, control |" in kept
+    assert "test_three was not run |" in kept
+    assert page.without_results(kept) == page.without_results(fresh)
 
 
 def test_rows_are_numbered_in_order() -> None:

@@ -257,6 +257,9 @@ def on_a_terminal(*arguments: str) -> tuple[str, str]:
         ("eth-portal", ["--prefer", "pvd:lte"], 0, "lte"),
         ("eth-blackhole", ["--require", "pvd:eth", "--timeout", "0.5"], 4, None),
         ("good", ["--require", "pvd:satellite"], 3, None),
+        ("good", ["--profile", "windows-phone-7", "--label", "cellular"], 0, "lte"),
+        ("good", ["--profile", "s60-iap", "--label", "mms"], 3, None),
+        ("metered", ["--capacity-profile", "scavenger", "--prohibit", "pvd:wifi"], 3, None),
         ("all-dead", ["--timeout", "0.5"], 4, None),
     ],
 )

@@ -165,6 +165,20 @@ def shown_routes(command: str, family: int) -> Iterator[tuple[str, str, str | No
                 yield leg["dev"], network, gateway, shown.get("metric", 0), int(tables.get(table, table))
 
 
+async def test_neighbours_that_have_answered_are_known_by_their_link_layer_address(two_links: None) -> None:
+    run(
+        "ip neigh replace 10.1.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud stale",
+        "ip neigh replace fe80::9 lladdr 02:00:00:00:00:09 dev wlan0 nud permanent",
+        "ip neigh replace 10.1.0.7 lladdr 02:00:00:00:00:07 dev eth0 nud noarp",
+        "ip neigh replace 10.1.0.8 dev eth0 nud failed",
+    )
+    eth, wlan = socket.if_nametoindex("eth0"), socket.if_nametoindex("wlan0")
+    neighbours = (await dump()).neighbours
+    assert neighbours[eth, "10.1.0.1"] == "02:00:00:00:00:01"
+    assert neighbours[wlan, "fe80::9"] == "02:00:00:00:00:09"
+    assert not {(eth, "10.1.0.7"), (eth, "10.1.0.8")} & set(neighbours)
+
+
 async def test_a_tentative_address_is_not_used(two_links: None) -> None:
     """RFC 4862 s5.4: while the kernel asks whether anybody else has it."""
     sysctl("net/ipv6/conf/eth0/dad_transmits", 60)

@@ -245,9 +245,10 @@ def test_the_core_of_the_embedding_page() -> None:
 
 
 def test_the_policy_of_the_policy_page() -> None:
-    (block,) = blocks(DOCS / "policy.md", "python")
+    block, choose, _ = blocks(DOCS / "policy.md", "python")
     names: dict[str, Any] = {"pvdrace": pvdrace}
     exec(block, names)
+    exec(choose, names)
     assert names["policy"].families == (6,)
 
 

@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ import trustme
 import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.config import parse
-from pvdrace.integrations.asyncio import create_connection, open_connection
+from pvdrace.integrations.asyncio import _with_family, create_connection, open_connection
+from pvdrace.policy_file import PolicyFile
+from pvdrace.rules import Match, Rule
+from pvdrace.selectors import Selector
 from stepwise import Steps
 
 pytestmark = pytest.mark.asyncio
@@ -199,6 +203,40 @@ async def test_policy_is_the_calls(dns: Dns) -> None:
                 await open_connection(
                     HOST, server.port, connector=both, policy=pvdrace.Policy(require=["pvd:c"])
                 )
+
+
+async def test_a_label_finds_its_rule(dns: Dns) -> None:
+    server = Server("127.0.0.2")
+    file = PolicyFile("p", rules=(Rule(Match(label=["mail"]), pvdrace.Policy(require=["pvd:b"])),))
+    with closing(server):
+        async with connector(dns, dns, policy=file) as both:
+            for label, name in (("mail", "b"), (None, "a")):
+                _, writer = await open_connection(HOST, server.port, connector=both, label=label)
+                assert writer.get_extra_info("pvdrace.report").winner.pvd == name
+                await close(writer)
+
+
+async def test_a_family_leaves_all_else_of_a_policy_as_it_is() -> None:
+    policy = pvdrace.Policy(
+        ["pvd:a"],
+        ["pvd:b"],
+        ["pvd:c"],
+        ["pvd:d"],
+        capacity_profile="scavenger",
+        latency_budget=1.0,
+        min_rate=2.0,
+        rank_by=["cost"],
+        racing="failover",
+        priority=3,
+        cross_pvd=True,
+    )
+    given = _with_family(policy, socket.AF_INET)
+    assert given is not None
+    for name in (field.name for field in fields(policy) if field.compare):
+        more = (Selector("family", "ipv4"),) if name == "require" else ()
+        left = getattr(policy, name)
+        assert left, f"{name} is not in this test"
+        assert getattr(given, name) == (left + more if more else left)
 
 
 async def test_timeout_is_the_whole_races(one: pvdrace.Connector, authority: trustme.CA) -> None:

@@ -166,6 +166,7 @@ def test_policy_errors(arguments: dict[str, Any], message: str) -> None:
         (["family:ipv6"], []),  # families are restricted inside the PvD
     ],
 )
+@pytest.mark.row("3.36")
 def test_required_selectors_of_one_kind_are_alternatives(require: list[str], lacking: list[str]) -> None:
     assert [str(s) for s in Policy(require=require).lacking(WIFI)] == lacking
 
@@ -232,6 +233,7 @@ def test_family_selectors_prohibit_no_pvd_and_avoid_those_that_have_nothing_else
         (Match(subnet=["fe80::/10"]), "fe80::1%wlan0", 22, True),
     ],
 )
+@pytest.mark.row("3.6", "3.4")
 def test_match(match: Match, host: str, port: int, expected: bool) -> None:
     assert match.matches(Endpoint(host, port)) is expected
 

@@ -198,6 +198,7 @@ BEHIND = "application own, given.toml given, profile p p, system etc"
         ("z", f"profile p rule 3 p-z, {BEHIND.replace('system', 'system rule 2 etc-z, system')}"),
     ],
 )
+@pytest.mark.row("3.40")
 def test_the_first_rule_of_the_application_then_its_policies_then_the_systems(
     label: str | None, expected: str
 ) -> None:
@@ -205,6 +206,7 @@ def test_the_first_rule_of_the_application_then_its_policies_then_the_systems(
     assert ", ".join(f"{name} {policy.prefer[0].pattern}" for name, policy in found) == expected
 
 
+@pytest.mark.row("3.40")
 def test_the_calls_and_the_codes_policy_are_closest() -> None:
     found = MINE.layers(Endpoint("a.example", 1), Policy(avoid=["pvd:a"]), Policy(avoid=["pvd:b"]))
     assert [name for name, _ in found] == [

@@ -19,6 +19,7 @@ DOERS = frozenset(
     {
         "__main__.py",
         "changes.py",
+        "choosing.py",
         "connection.py",
         "connector.py",
         "default.py",
@@ -176,7 +177,7 @@ def test_the_core_is_among_the_deciders() -> None:
         "config",
         "errors",
         "membership",
-        "history",
+        "history/history",
         "drivers/virtual",
         "dns/wire",
         "net/failures",

@@ -160,6 +160,7 @@ laws = settings(deadline=None)
 
 @given(worlds, st.randoms(use_true_random=False))
 @laws
+@pytest.mark.row("6.10", "4.2")
 def test_the_order_in_which_pvds_came_never_changes_the_result(world: World, random: object) -> None:
     before = world.ranking()
     random.shuffle(world.pvds)  # type: ignore[attr-defined]
@@ -167,6 +168,16 @@ def test_the_order_in_which_pvds_came_never_changes_the_result(world: World, ran
     assert ambiguous(PvdSet(tuple(world.pvds)), world.endpoint, world.policies) == ambiguous(
         PvdSet(tuple(world.pvds[::-1])), world.endpoint, world.policies
     )
+
+
+@given(worlds, expecteds)
+@laws
+def test_what_is_kept_with_a_snapshot_changes_nothing(world: World, other: Expectations) -> None:
+    """What does not depend on experience is worked out once: the same, whatever was expected before."""
+    found = PvdSet(tuple(world.pvds))
+    for expected in (other, world.expected, {}, world.expected, other):
+        warm = rank(found, world.endpoint, world.policies, expected=expected)
+        assert warm == rank(PvdSet(found.pvds), world.endpoint, world.policies, expected=expected)
 
 
 @given(worlds)
@@ -204,6 +215,7 @@ def test_head_starts_begin_at_zero_never_decrease_and_end_in_none(world: World) 
 
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14", "3.27")
 def test_more_cost_never_raises(world: World, data: st.DataObject) -> None:
     pvd = data.draw(st.sampled_from(world.pvds))
     cost = data.draw(st.builds(Cost, st.sampled_from(CostClass), flags))
@@ -214,6 +226,7 @@ def test_more_cost_never_raises(world: World, data: st.DataObject) -> None:
 
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14")
 def test_a_failure_never_raises(world: World, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(world.pvds)).name
     world.never_raises(name, world.known(name)._replace(distrusted=True))
@@ -224,6 +237,7 @@ def test_a_failure_never_raises(world: World, data: st.DataObject) -> None:
 
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14", "3.43")
 def test_flapping_never_raises(world: World, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(world.pvds)).name
     known = world.known(name)
@@ -232,6 +246,7 @@ def test_flapping_never_raises(world: World, data: st.DataObject) -> None:
 
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14")
 def test_latency_never_raises(world: World, data: st.DataObject) -> None:
     """Also that of the incumbent."""
     name = data.draw(st.sampled_from(world.pvds)).name
@@ -263,9 +278,10 @@ WORSE: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("term", WORSE.keys() - {"trusted"})
+@pytest.mark.parametrize("term", [term for term in WORSE if term != "trusted"])
 @given(worlds, st.data())
 @laws
+@pytest.mark.row("3.14", "3.27")
 def test_each_term_is_monotone(term: str, world: World, data: st.DataObject) -> None:
     pvd = data.draw(st.sampled_from(world.pvds))
     better = data.draw(st.integers(0, len(WORSE[term]) - 2))
@@ -288,6 +304,7 @@ def test_the_type_of_an_interface_counts_for_nothing(world: World, data: st.Data
 
 
 @given(st.permutations(["a", "b", "c", "d"]), endpoints)
+@pytest.mark.row("4.2")
 def test_ties_go_by_name(names: list[str], endpoint: Endpoint) -> None:
     found = tuple(ProvisioningDomain(name, interface=f"{name}0", addresses=(V6, V4)) for name in names)
     assert [entry.pvd.name for entry in rank(PvdSet(found), endpoint).ranked] == ["a", "b", "c", "d"]

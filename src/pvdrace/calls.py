@@ -79,7 +79,7 @@ def check_label(label: object) -> str | None:
 
 def requirements(policy: Policy | None) -> list[tuple[str, Policy]]:
     """What the call itself requires, as the only layer: whoever could run then is kept off by policy."""
-    return [("call", Policy(require=policy.require))] if policy else []
+    return [("call", Policy(require=policy.require, min_rate=policy.min_rate))] if policy else []
 
 
 def readiness(ready: Readiness, *, secure: bool) -> tuple[str, ReadyCheck | None]:

@@ -15,17 +15,18 @@ from .calls import (
     check_policy,
     check_timeout,
     failure,
-    forbids,
     readiness,
     requirements,
     tls_name,
 )
 from .changes import RaceChanges
+from .choosing import Chooser
 from .connection import Connection
+from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, Stage, drive
-from .drivers.stages import StreamStage, discard, wrap
-from .expectation import EXPECT_NOTHING
+from .drivers.stages import StreamStage, discard, tls_context, wrap
+from .explanation import explain
 from .files import read_configuration
 from .history import History
 from .model import Endpoint, PvdSet, is_loopback
@@ -48,10 +49,11 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from .calls import Readiness
+    from .choosing import OnAmbiguous
     from .config import Configuration
     from .discovery.diff import PvdChange
-    from .expectation import Expectations
-    from .model import Candidate, Ranking, Reached
+    from .explanation import Explanation
+    from .model import Candidate, Reached
     from .policy import Policy
     from .race.pacing import Pacing
 
@@ -61,9 +63,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
-
-RANKINGS_KEPT = 1024
-NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
 
 
 class Connector:
@@ -77,6 +76,9 @@ class Connector:
     races (by default the closest file's that sets any). ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
     `RaceReport.of` works at any moment.
+    ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
+    apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
+    once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -92,6 +94,7 @@ class Connector:
         pacing: Pacing | None = None,
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
+        on_ambiguous: OnAmbiguous | None = None,
         dns_timeout: float = 5.0,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
@@ -113,11 +116,14 @@ class Connector:
             release=self._lingering.release,
         )
         self._opened = False
-        self._history = History()
-        self._rankings: dict[
-            tuple[str, int, Policy | None, str | None], tuple[Expectations, Ranking, bool]
-        ] = {}
-        self._ranked_snapshot: PvdSet | None = None
+        self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
+        self._decisions = Decisions(
+            self._configuration,
+            self._policy,
+            self._pacing,
+            History(),
+            self._chooser.choices if self._chooser is not None else None,
+        )
 
     @property
     def configuration(self) -> Configuration:
@@ -139,7 +145,7 @@ class Connector:
 
     @property
     def probes(self) -> bool:
-        """Whether the configuration says what to ask in probes; otherwise nothing ever is."""
+        """Whether the configuration says what to ask in probes; otherwise nothing is."""
         return self._probing.enabled
 
     async def __aenter__(self) -> Self:
@@ -188,14 +194,11 @@ class Connector:
         return self._monitor.snapshot
 
     async def probe(self, *names: str) -> dict[str, tuple[Reached, ...]]:
-        """Probe these PvDs now, or all: what each of their families reaches, with the evidence.
+        """Probe these PvDs now, or all: what each of their families reaches; also in the next `snapshot`.
 
-        What is found is part of the next `snapshot`. A PvD that policy prohibits, that is unusable or has a
-        proxy is not probed, nor is any unless the configuration says what to ask: it has nothing. One probe
-        of a PvD serves all who want it at the same time; it takes the configured ``timeout`` at most. Within
-        ``async with`` a connector that has something to ask probes in the background, too.
-
-        Raises ValueError for a name that is no PvD, OSError where this host cannot.
+        Nothing for a PvD that is not probed: policy prohibits it, it is unusable or has a proxy, or the
+        configuration does not say what to ask. One probe serves all who want it at the same time. Raises
+        ValueError for a name that is no PvD, OSError where this host cannot.
         """
         await self.snapshot()
         return await self._probing.probe(names)
@@ -299,6 +302,21 @@ class Connector:
         assert driven.product is not None
         return driven.product, report
 
+    async def explain(
+        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+    ) -> Explanation:
+        """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        Raises ValueError if the arguments make no sense.
+        """
+        endpoint = check_endpoint(host, port)
+        check_policy(policy)
+        label = check_label(label) or self._label
+        pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
+        ranking = self._decide(pvds, endpoint, policy, label, "tls").ranking
+        layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
+        return explain(endpoint, ranking, layers, self.resolver.servers)
+
     # ------------------------------------------------------------------ the straight line
 
     async def _race(
@@ -325,17 +343,24 @@ class Connector:
         label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        ranking, quiet = self._rank(pvds, endpoint, policy, label)
-        race = Race(endpoint, ranking, self._pacing, hold=hold, timeout=timeout)
+        decision = self._decide(pvds, endpoint, policy, label, ready)
+        if decision.between and self._chooser is not None:
+            await self._chooser.ask(decision.between)
+            self._decisions.forget()
+            decision = self._decide(pvds, endpoint, policy, label, ready)
+        race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
             self.observe(race)
         changes = None
         if not local:
             changes = RaceChanges(
-                self._monitor, pvds, race, lambda new: self._rank(new, endpoint, policy, label)[0]
+                self._monitor,
+                pvds,
+                race,
+                lambda new: self._decide(new, endpoint, policy, label, ready).ranking,
             )
         self._lingering.sweep()
-        farewell = self._lingering if quiet else None
+        farewell = self._lingering if decision.quiet else None
         release = farewell.release if farewell is not None else close_now
         if farewell is not None and quietly is not None:
             stage = quietly
@@ -345,32 +370,19 @@ class Connector:
             )
         finally:
             report = RaceReport.of(race, ready)
-            self._history.learn(report, time.monotonic())
-            self._probing.heard(report)
+            if not local:
+                self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
+                self._probing.heard(report)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            free = not ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
         return driven, report, farewell
 
-    def _rank(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None
-    ) -> tuple[Ranking, bool]:
-        """`rank` and `forbids`, remembered for as long as the snapshot holds: they are pure."""
-        history = self._history
-        expected = history.expected(pvds, endpoint.port, time.monotonic()) if history else EXPECT_NOTHING
-        if pvds is not self._ranked_snapshot and pvds is not NO_PVDS:
-            self._rankings.clear()
-            self._ranked_snapshot = pvds
-        key = (endpoint.host, endpoint.port, policy, label)
-        found = self._rankings.get(key)
-        if found is None or found[0] != expected:
-            if len(self._rankings) >= RANKINGS_KEPT:
-                self._rankings.clear()
-            policies = self._configuration.layers(endpoint, self._policy, policy, label)
-            ranking = rank(pvds, endpoint, policies, pacing=self._pacing, expected=expected, label=label)
-            found = self._rankings[key] = expected, ranking, forbids(policies, ranking)
-        return found[1:]
+    def _decide(
+        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+    ) -> Decision:
+        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic())
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:
@@ -378,16 +390,3 @@ class Connector:
                 hook(report)
             except Exception:
                 log.exception("hook %r failed on the report of %s", hook, report.endpoint)
-
-
-def tls_context(tls: object) -> ssl.SSLContext | None:
-    """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
-    if tls is False:
-        return None
-    import ssl
-
-    if tls is True:
-        return ssl.create_default_context()
-    if isinstance(tls, ssl.SSLContext):
-        return tls
-    raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .expectation import NOTHING_KNOWN
 from .model import Reachability, is_link_local, parse_literal
 from .race.nat64 import needs_synthesis, synthesise
 from .zones import MAYBE, Verdict, ZoneMatch, match
@@ -13,14 +12,14 @@ from .zones import MAYBE, Verdict, ZoneMatch, match
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .expectation import Expectation, Expectations
+    from .expectation import Expectation
     from .model import Endpoint, Literal, ProvisioningDomain, Reached
     from .policy import Policy
 
 
 @dataclass(slots=True)
 class Question:
-    """What a filter or a rule may look at besides the PvD.
+    """What a filter or a rule may look at besides the PvD and what is expected of it.
 
     ``families`` are those that policy leaves. ``zones``, ``owned`` and ``owners`` say who owns the name.
     ``chosen`` is the PvD that was chosen where nothing else decides.
@@ -33,21 +32,15 @@ class Question:
     zones: dict[str, ZoneMatch]
     owned: ZoneMatch
     owners: tuple[str, ...]
-    expected: Expectations
     label: str | None = None
     chosen: str | None = None
     carried: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def expectation(self, pvd: ProvisioningDomain) -> Expectation:
-        """What is expected of a PvD here."""
-        return self.expected.get(pvd.name, NOTHING_KNOWN)
 
 
 def question_of(
     snapshot: Sequence[ProvisioningDomain],
     endpoint: Endpoint,
     layers: Sequence[tuple[str, Policy]],
-    expected: Expectations,
     label: str | None = None,
     chosen: str | None = None,
 ) -> Question:
@@ -66,9 +59,7 @@ def question_of(
     for _, policy in layers:
         if policy.families != families:
             families = tuple(f for f in families if f in policy.families)
-    return Question(
-        endpoint, literal, layers, families, zones, owned, owners, expected, label=label, chosen=chosen
-    )
+    return Question(endpoint, literal, layers, families, zones, owned, owners, label, chosen)
 
 
 def families_of(pvd: ProvisioningDomain, question: Question) -> tuple[int, ...]:
@@ -141,10 +132,10 @@ def admits_portal(pvd: ProvisioningDomain, question: Question) -> bool:
     )
 
 
-def fails_in(pvd: ProvisioningDomain, family: int, question: Question) -> str | None:
+def fails_in(pvd: ProvisioningDomain, known: Expectation, family: int, question: Question) -> str | None:
     """Why this port is known not to work in a family of a PvD, in a few words; None if it is not."""
     port = question.endpoint.port
-    if family in question.expectation(pvd).blocked:
+    if family in known.blocked:
         return f"port {port} does not work here"
     reached = reached_in(pvd, family)
     if reached is None:

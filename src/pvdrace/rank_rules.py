@@ -19,22 +19,25 @@ from .rank_question import fails_in, packets_of, reached_in, target
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .expectation import Expectation
     from .model import ProvisioningDomain
     from .rank_question import Question
 
 
 class Rule(NamedTuple):
-    """``key`` of a PvD, ``text`` for people.
+    """``key`` of a PvD of which so much is expected, ``text`` for people.
 
-    ``applies``: whether it could separate any two PvDs here; one that cannot is not asked. ``among`` gives
-    the keys of PvDs that all rules before leave equal, where they depend on each other.
+    ``applies``: whether it could separate any two PvDs here; one that cannot is not asked. ``learnt``: it
+    reads what is expected; all others give the same for as long as the snapshot holds. ``among`` gives the
+    keys of PvDs that all rules before leave equal, where they depend on each other.
     """
 
     name: str
-    key: Callable[[ProvisioningDomain, Question], Any]
-    text: Callable[[ProvisioningDomain, Question], str]
+    key: Callable[[ProvisioningDomain, Expectation, Question], Any]
+    text: Callable[[ProvisioningDomain, Expectation, Question], str]
     applies: Callable[[Question], bool] | None = None
-    among: Callable[[Sequence[ProvisioningDomain], Question], list[Any]] | None = None
+    learnt: bool = False
+    among: Callable[[Sequence[Expectation]], list[Any]] | None = None
 
 
 def rules_for(question: Question) -> list[Rule]:
@@ -60,15 +63,15 @@ def _chain(names: tuple[str, ...]) -> tuple[Rule, ...]:
 # ---------------------------------------------------------------------- what policy and topology say
 
 
-def _zone(pvd: ProvisioningDomain, question: Question) -> int:
+def _zone(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     return -question.zones[pvd.name].labels
 
 
-def _say_zone(pvd: ProvisioningDomain, question: Question) -> str:
+def _say_zone(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
     return f"owns {question.zones[pvd.name].zone}"
 
 
-def _route(pvd: ProvisioningDomain, question: Question) -> int:
+def _route(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     """The most specific route to an IP literal, as the longest zone is for a name; unknown is a default.
 
     A route is a claim, as a zone is: one of a PvD that is not trusted is no more than a default.
@@ -78,16 +81,18 @@ def _route(pvd: ProvisioningDomain, question: Question) -> int:
     return -max(route_length(pvd, target(pvd, question.literal)), 0)
 
 
-def _say_route(pvd: ProvisioningDomain, question: Question) -> str:
-    length = -_route(pvd, question)
+def _say_route(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    length = -_route(pvd, known, question)
     return f"route /{length}" if length else "no specific route"
 
 
-def _preference(pvd: ProvisioningDomain, question: Question) -> tuple[tuple[int, bool], ...]:
+def _preference(
+    pvd: ProvisioningDomain, known: Expectation, question: Question
+) -> tuple[tuple[int, bool], ...]:
     return tuple([(p.preferred_by(pvd), p.avoided_by(pvd) is not None) for _, p in question.layers])
 
 
-def _say_preference(pvd: ProvisioningDomain, question: Question) -> str:
+def _say_preference(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
     for _, policy in question.layers:
         position = policy.preferred_by(pvd)
         if position < len(policy.prefer):
@@ -113,44 +118,42 @@ def is_avoided(pvd: ProvisioningDomain, question: Question) -> bool:
 WORKS, DISTRUSTED, BROKEN = 0, 1, 2
 
 
-def soundness(pvd: ProvisioningDomain, question: Question) -> int:
+def soundness(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     """Whether a PvD is known not to work for this port, in every family that it would use.
 
     It stands before cost: a dead network that is free would make the one that is not wait each time. What is
     unknown and what is validated are equal here, so that no probe ever outweighs cost.
     """
-    if _why_broken(pvd, question):
+    unknown = pvd.reachability is Reachability.UNKNOWN and not pvd.reached
+    if (known.blocked or not unknown) and _why_broken(pvd, known, question):
         return BROKEN
-    return DISTRUSTED if question.expectation(pvd).distrusted else WORKS
+    return DISTRUSTED if known.distrusted else WORKS
 
 
-def _why_broken(pvd: ProvisioningDomain, question: Question) -> str | None:
-    unknown = not pvd.reached and pvd.reachability is Reachability.UNKNOWN
-    if unknown and not question.expectation(pvd).blocked:
-        return None
+def _why_broken(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str | None:
     why = None
     for family in packets_of(pvd, question):
-        why = fails_in(pvd, family, question)
+        why = fails_in(pvd, known, family, question)
         if why is None:
             return None
     return why
 
 
-def _say_reachability(pvd: ProvisioningDomain, question: Question) -> str:
-    if why := _why_broken(pvd, question):
+def _say_reachability(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    if why := _why_broken(pvd, known, question):
         return why
-    distrusted = question.expectation(pvd).distrusted
+    distrusted = known.distrusted
     return "did not work in time a moment ago" if distrusted else "nothing known against it"
 
 
 # ---------------------------------------------------------------------- cost
 
 
-def _cost(pvd: ProvisioningDomain, question: Question) -> tuple[int, int]:
+def _cost(pvd: ProvisioningDomain, known: Expectation, question: Question) -> tuple[int, int]:
     return cost_key(pvd.cost)
 
 
-def _say_cost(pvd: ProvisioningDomain, question: Question) -> str:
+def _say_cost(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
     words = ", ".join((pvd.cost.kind, *sorted(pvd.cost.flags)))
     return words if cost_key(pvd.cost) == (0, 0) else f"cost: {words}"
 
@@ -163,7 +166,7 @@ def cost_counts(question: Question) -> bool:
 # ---------------------------------------------------------------------- validated
 
 
-def _validated(pvd: ProvisioningDomain, question: Question) -> int:
+def _validated(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     """The best of its families: inside a PvD RFC 8305 finds the one that works."""
     if not pvd.reached:
         return _VALIDATED[pvd.reachability]
@@ -186,82 +189,81 @@ _VALIDATED = {
 }
 
 
-def _say_validated(pvd: ProvisioningDomain, question: Question) -> str:
-    return ("validated", "not yet validated", "not validated")[_validated(pvd, question)]
+def _say_validated(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    return ("validated", "not yet validated", "not validated")[_validated(pvd, known, question)]
 
 
 # ---------------------------------------------------------------------- what was learnt
 
 #: One PvD is faster than another if it is at least 10 ms and one third faster: less is noise.
 FASTER_BY, FASTER_SHARE = 0.010, 1 / 3
+_CORNER, _STEP = FASTER_BY / FASTER_SHARE, -log(1 - FASTER_SHARE)
+_ROUNDING = 1e-9  # 30 ms less 20 ms are 10 ms
 
 
-def _times(pvds: Sequence[ProvisioningDomain], question: Question) -> list[int]:
+def _times(several: Sequence[Expectation]) -> list[int]:
     """How many steps slower than the fastest of them, each of one third and 10 ms at least; 0 for as fast.
 
     Buckets with fixed borders would let two PvDs that are 1 ms apart change places by noise. Steps counted
     from the fastest have no border near it: who is not clearly slower ties with it, and the incumbent rule
     lets the one that served last time stay. So it stays unless another is clearly faster, and the order is
-    still total. A PvD of which nothing is known ties with the fastest: it is worth a try, and the incumbent
-    rule says when.
+    still total. A PvD of which nothing is known ties with the fastest: it is worth a try.
     """
-    ready = [question.expectation(pvd).ready for pvd in pvds]
+    ready = [known.ready for known in several]
     fastest = min([seconds for seconds in ready if seconds is not None], default=0.0)
-    return [0 if seconds is None else _slower(seconds, fastest) for seconds in ready]
-
-
-def _slower(seconds: float, fastest: float) -> int:
-    gained = round(seconds - fastest, 6)
-    if gained < FASTER_BY or gained < round(seconds * FASTER_SHARE, 6):
-        return 0
-    return max(1, floor(_steps(seconds) - _steps(fastest)))
+    slower = max(fastest + FASTER_BY, fastest / (1 - FASTER_SHARE)) - _ROUNDING
+    steps = _steps(fastest)
+    return [
+        0 if seconds is None or seconds < slower else max(1, floor(_steps(seconds) - steps))
+        for seconds in ready
+    ]
 
 
 def _steps(seconds: float) -> float:
     """A scale on which a third, or 10 ms where that is more, is about one."""
-    corner = FASTER_BY / FASTER_SHARE
-    if seconds <= corner:
+    if seconds <= _CORNER:
         return seconds / FASTER_BY
-    return corner / FASTER_BY + log(seconds / corner) / -log(1 - FASTER_SHARE)
+    return _CORNER / FASTER_BY + log(seconds / _CORNER) / _STEP
 
 
-def _time(pvd: ProvisioningDomain, question: Question) -> float | None:
-    return question.expectation(pvd).ready
+def _time(pvd: ProvisioningDomain, known: Expectation, question: Question) -> float | None:
+    return known.ready
 
 
-def _say_time(pvd: ProvisioningDomain, question: Question) -> str:
-    ready = question.expectation(pvd).ready
+def _say_time(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    ready = known.ready
     return "not measured yet" if ready is None else f"ready in about {ready * 1000:.0f} ms"
 
 
-def _stability(pvd: ProvisioningDomain, question: Question) -> int:
-    """By powers of two; to have gone once is no flapping."""
-    return max(0, question.expectation(pvd).flaps.bit_length() - 1)
+def _stability(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
+    """By powers of two; to have gone once and come back is no flapping."""
+    return max(0, known.flaps.bit_length() - 2)
 
 
-def _say_stability(pvd: ProvisioningDomain, question: Question) -> str:
-    flaps = question.expectation(pvd).flaps
-    return f"came and went {flaps} times lately" if flaps > 1 else "stable"
+def _say_stability(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    flaps = known.flaps
+    return f"came or went {flaps} times lately" if flaps > 3 else "stable"
 
 
-def _incumbent(pvd: ProvisioningDomain, question: Question) -> int:
-    """Who served last stays; where nobody does, a PvD of which nothing is known is tried before one that is.
+def _incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
+    """Who served last stays, but for a PvD that was never measured here: between the two, advice decides.
 
-    So a PvD that was never measured displaces no known good one, until history sets the incumbent aside: then
-    it is its turn, for one connection, and from then on it is measured too.
+    So one that is attached anew and comes first by its route metric gets one connection to show what it can
+    do, and is measured from then on; one that does not come first displaces nobody.
     """
-    expected = question.expectation(pvd)
-    return 0 if expected.incumbent else 1 if expected.ready is None else 2
+    return 0 if known.incumbent or known.ready is None else 1
 
 
-def _say_incumbent(pvd: ProvisioningDomain, question: Question) -> str:
-    return ("served last time", "not tried yet", "did not serve last time")[_incumbent(pvd, question)]
+def _say_incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    if known.incumbent:
+        return "served last time"
+    return "not tried yet" if known.ready is None else "did not serve last time"
 
 
 # ---------------------------------------------------------------------- advice
 
 
-def _hints(pvd: ProvisioningDomain, question: Question) -> tuple[int, int, int]:
+def _hints(pvd: ProvisioningDomain, known: Expectation, question: Question) -> tuple[int, int, int]:
     """What the network says of itself: route metric, RFC 4191 s2.1's preference, quality of the link.
 
     Unknown quality is mediocre; quarters, because it never stands still. A PvD that is not trusted cannot
@@ -272,7 +274,7 @@ def _hints(pvd: ProvisioningDomain, question: Question) -> tuple[int, int, int]:
     return pvd.metric, -preference, -quality
 
 
-def _say_hints(pvd: ProvisioningDomain, question: Question) -> str:
+def _say_hints(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
     words = [f"metric {pvd.metric}"]
     if pvd.route_preference:
         words.append(f"route preference {'high' if pvd.route_preference > 0 else 'low'}")
@@ -284,28 +286,28 @@ def _say_hints(pvd: ProvisioningDomain, question: Question) -> str:
 # ---------------------------------------------------------------------- rules for `rank_by` alone
 
 
-def _security(pvd: ProvisioningDomain, question: Question) -> int:
+def _security(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     return {True: 0, None: 1, False: 2}[pvd.secure]
 
 
-def _say_security(pvd: ProvisioningDomain, question: Question) -> str:
-    return ("encrypted link", "link of unknown security", "open link")[_security(pvd, question)]
+def _say_security(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    return ("encrypted link", "link of unknown security", "open link")[_security(pvd, known, question)]
 
 
-def _say_rate(pvd: ProvisioningDomain, question: Question) -> str:
+def _say_rate(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
     return "rate unknown" if pvd.rate is None else f"{pvd.rate:.0f} bit/s"
 
 
-def _errors(pvd: ProvisioningDomain, question: Question) -> int:
+def _errors(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     """In tenths."""
-    return round(question.expectation(pvd).errors * 10)
+    return round(known.errors * 10)
 
 
-def _say_errors(pvd: ProvisioningDomain, question: Question) -> str:
-    return f"{question.expectation(pvd).errors:.0%} failed lately"
+def _say_errors(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
+    return f"{known.errors:.0%} failed lately"
 
 
-def _spread(pvd: ProvisioningDomain, question: Question) -> bytes:
+def _spread(pvd: ProvisioningDomain, known: Expectation, question: Question) -> bytes:
     """RFC 4311's load sharing, made sticky: the same use of the same host keeps to the same PvD.
 
     The highest random weight wins, so that one PvD less moves only what it carried.
@@ -317,34 +319,30 @@ def _spread(pvd: ProvisioningDomain, question: Question) -> bytes:
 # ---------------------------------------------------------------------- the chain
 
 
-def _learnt(question: Question) -> bool:
-    return bool(question.expected)
-
-
 RULES = (
     Rule("zone", _zone, _say_zone, lambda question: bool(question.owners)),
     Rule("route", _route, _say_route, lambda question: question.literal is not None),
     Rule("preference", _preference, _say_preference, lambda question: bool(question.layers)),
-    Rule("reachability", soundness, _say_reachability),
+    Rule("reachability", soundness, _say_reachability, learnt=True),
     Rule("cost", _cost, _say_cost, cost_counts),
     Rule("validated", _validated, _say_validated),
-    Rule("time", _time, _say_time, _learnt, _times),
-    Rule("stability", _stability, _say_stability, _learnt),
-    Rule("incumbent", _incumbent, _say_incumbent, _learnt),
+    Rule("time", _time, _say_time, learnt=True, among=_times),
+    Rule("stability", _stability, _say_stability, learnt=True),
+    Rule("incumbent", _incumbent, _say_incumbent, learnt=True),
     Rule(
         "choice",
-        lambda pvd, question: pvd.name != question.chosen,
-        lambda pvd, question: "chosen" if pvd.name == question.chosen else "not chosen",
+        lambda pvd, known, question: pvd.name != question.chosen,
+        lambda pvd, known, question: "chosen" if pvd.name == question.chosen else "not chosen",
         lambda question: question.chosen is not None,
     ),
     Rule("hints", _hints, _say_hints),
-    Rule("name", lambda pvd, _: pvd.name, lambda pvd, _: "by name"),
+    Rule("name", lambda pvd, known, _: pvd.name, lambda pvd, known, _: "by name"),
 )
 OPTIONAL_RULES = (
     Rule("security", _security, _say_security),
-    Rule("rate", lambda pvd, _: -(pvd.rate or 0.0), _say_rate),
-    Rule("errors", _errors, _say_errors, _learnt),
-    Rule("spread", _spread, lambda pvd, _: "by the hash of the destination"),
+    Rule("rate", lambda pvd, known, _: -(pvd.rate or 0.0), _say_rate),
+    Rule("errors", _errors, _say_errors, learnt=True),
+    Rule("spread", _spread, lambda pvd, known, _: "by the hash of the destination"),
 )
 _BY_NAME = {rule.name: rule for rule in (*RULES, *OPTIONAL_RULES)}
 

@@ -8,10 +8,11 @@ decided it.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from .expectation import EXPECT_NOTHING
-from .head_starts import head_starts
+from .expectation import EXPECT_NOTHING, NOTHING_KNOWN
+from .head_starts import head_starts, staggered
 from .model import (
     LOOPBACK,
     Cost,
@@ -22,18 +23,17 @@ from .model import (
     Ranked,
     Ranking,
     Reachability,
-    Reason,
     is_loopback,
 )
 from .race.race import DEFAULT_PACING
-from .rank_filters import filters_for, left_out
-from .rank_question import Question, fails_in, families_of, question_of
-from .rank_rules import ADVICE, Rule, rules_for
+from .rank_ground import Ground, ground_of
+from .rank_rules import ADVICE, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .expectation import Expectations
+    from .ambiguity import Choices
+    from .expectation import Expectation, Expectations
     from .policy import Policy
     from .race.pacing import Pacing
 
@@ -71,19 +71,19 @@ def rank(
     this use; ``chosen`` the PvD that `ambiguous` was answered with. `head_starts` says who waits for whom.
     """
     standing = _standing(pvds, endpoint, layers, expected, label, chosen)
-    question, rules, gaps = standing.question, standing.rules, standing.gaps
-    starts = head_starts(standing.order, question, [rule.name for rule in rules], pacing)
-    owner = (Reason("zone", f"owns {question.owned.zone}"),) if question.owners else ()
-    ranked = [
-        Ranked(
-            pvd,
-            starts[n],
-            owner + _because(pvd, gaps, n, rules, question) if len(starts) > 1 else owner,
-            _in_order_of_trying(pvd, question),
-        )
-        for n, pvd in enumerate(standing.order)
-    ]
-    return Ranking(tuple(ranked), standing.excluded)
+    ground, order, gaps, known, _ = standing
+    starts = _head_starts(standing, pacing)
+    running, owner, reason, families = ground.running, ground.owner, ground.reason, ground.families
+    same_gap = gaps.count(gaps[0]) == len(gaps) if gaps else True
+    ranked = []
+    for n, place in enumerate(order):
+        mine = known[place]
+        if same_gap:
+            because = (*owner, reason(gaps[0], place, mine)) if gaps else owner
+        else:
+            because = (*owner, *[reason(rule, place, mine) for rule in _separating(gaps, n)])
+        ranked.append(Ranked(running[place], starts[n], because, families(place, mine)))
+    return Ranking(tuple(ranked), ground.excluded)
 
 
 def ambiguous(
@@ -95,34 +95,60 @@ def ambiguous(
     expected: Expectations = EXPECT_NOTHING,
     label: str | None = None,
 ) -> tuple[Ranked, ...]:
-    """The leading PvDs, two or more, that nothing but advice separates, and that would not wait for long.
+    """The leading PvDs, two or more, that nothing but advice separates, and that wait for no failure.
 
     Advice is the network's own hints, and the name. Empty where something that counts decides.
     """
-    gaps = _standing(pvds, endpoint, layers, expected, label, None).leading
+    standing = _standing(pvds, endpoint, layers, expected, label, None)
+    count = 1
+    for gap in standing.gaps:
+        if standing.ground.rules[gap].name not in ADVICE:
+            break
+        count += 1
+    if count == 1:
+        return ()
     ranking = rank(pvds, endpoint, layers, pacing=pacing, expected=expected, label=label)
-    leading = [entry for entry in ranking.ranked[:gaps] if entry.head_start is not None]
+    leading = [entry for entry in ranking.ranked[:count] if entry.head_start is not None]
     return tuple(leading) if len(leading) > 1 else ()
 
 
+def rank_by_choice(
+    pvds: PvdSet,
+    endpoint: Endpoint,
+    layers: Sequence[tuple[str, Policy]],
+    choices: Choices | None,
+    *,
+    pacing: Pacing = DEFAULT_PACING,
+    expected: Expectations = EXPECT_NOTHING,
+    label: str | None = None,
+) -> tuple[Ranking, tuple[Ranked, ...]]:
+    """`rank` by what was chosen where it is `ambiguous`; and the PvDs that there is still to choose between.
+
+    Without ``choices`` nobody chooses.
+    """
+    between: tuple[Ranked, ...] = ()
+    chosen = None
+    if choices is not None:
+        between = ambiguous(pvds, endpoint, layers, pacing=pacing, expected=expected, label=label)
+        chosen = choices.of(between)
+        if choices.made(between):
+            between = ()
+    ranking = rank(pvds, endpoint, layers, pacing=pacing, expected=expected, label=label, chosen=chosen)
+    return ranking, between
+
+
 class _Standing(NamedTuple):
-    """Who runs, in order; ``gaps`` are the rules that separate neighbours, as places in ``rules``."""
+    """Who runs, in which order. PvDs and rules go by their places in ``ground``.
 
-    question: Question
-    rules: list[Rule]
-    order: list[ProvisioningDomain]
+    ``gaps`` are the rules that separate neighbours; ``known`` is what is expected of each PvD, and ``sound``
+    whether it may work.
+    """
+
+    ground: Ground
+    order: list[int]
     gaps: list[int]
-    excluded: tuple[Ranked, ...]
-
-    @property
-    def leading(self) -> int:
-        """How many at the top only advice separates."""
-        count = 1
-        for gap in self.gaps:
-            if self.rules[gap].name not in ADVICE:
-                break
-            count += 1
-        return count
+    known: list[Expectation]
+    sound: list[int]
 
 
 def _standing(
@@ -134,76 +160,79 @@ def _standing(
     chosen: str | None,
 ) -> _Standing:
     snapshot = (LOOPBACK_PVD,) if is_loopback(endpoint.host) else pvds.pvds
-    question = question_of(snapshot, endpoint, layers, expected, label, chosen)
-    filters = filters_for(question)
-    running: list[ProvisioningDomain] = []
-    excluded: list[Ranked] = []
-    for pvd in snapshot:
-        reason = left_out(pvd, question, filters)
-        if reason is None:
-            running.append(pvd)
-        else:
-            excluded.append(Ranked(pvd, None, (), (), reason))
-    excluded.sort(key=lambda ranked: ranked.pvd.name)
-    rules = rules_for(question)
-    order: list[ProvisioningDomain] = []
-    gaps: list[int] = []
-    if running:
-        _put_in_order(running, 0, rules, question, order, gaps)
-    return _Standing(question, rules, order, gaps, tuple(excluded))
+    ground = ground_of(pvds, snapshot, endpoint, layers, label, chosen)
+    if expected:
+        known = [expected.get(name, NOTHING_KNOWN) for name in ground.names]
+    else:
+        known = [NOTHING_KNOWN] * len(ground.names)
+    sound = [
+        ground.soundness(n, mine) if mine.blocked or mine.distrusted else ground.sound[n]
+        for n, mine in enumerate(known)
+    ]
+    standing = _Standing(ground, [], [], known, sound)
+    if known:
+        _put_in_order(list(range(len(known))), 0, standing, bool(expected))
+    return standing
 
 
-def _put_in_order(
-    group: list[ProvisioningDomain],
-    first: int,
-    rules: list[Rule],
-    question: Question,
-    order: list[ProvisioningDomain],
-    gaps: list[int],
-) -> None:
-    """Append those of a group to ``order``, which the rules before ``first`` leave equal.
+def _put_in_order(group: list[int], first: int, standing: _Standing, learnt: bool) -> None:
+    """Append those of a group, which the rules before ``first`` leave equal, to the order.
 
     A rule is asked only of those that it may still separate.
     """
-    number = first
-    while len(group) > 1:
-        rule = rules[number]
-        if rule.among is not None:
-            keys = rule.among(group, question)
-        else:
-            keys = [rule.key(pvd, question) for pvd in group]
-        if keys.count(keys[0]) != len(keys):
-            for n, key in enumerate(sorted(set(keys))):
-                if n:
-                    gaps.append(number)
-                equal = [pvd for pvd, one in zip(group, keys, strict=True) if one == key]
-                _put_in_order(equal, number + 1, rules, question, order, gaps)
-            return
-        number += 1
+    ground, order, gaps, known, sound = standing
+    if len(group) > 1:
+        question, running = ground.question, ground.running
+        for number in ground.telling(learnt):
+            if number < first:
+                continue
+            _, key, _, _, rule_learnt, among = ground.rules[number]
+            if not (rule_learnt and learnt):
+                all_keys = ground.keys(number)
+                keys = [all_keys[place] for place in group]
+            elif among is not None:
+                keys = among([known[place] for place in group])
+            elif key is soundness:
+                keys = [sound[place] for place in group]
+            else:
+                keys = [key(running[place], known[place], question) for place in group]
+            if keys.count(keys[0]) != len(keys):
+                different = sorted(set(keys))
+                if len(different) == len(keys):
+                    order += [group[keys.index(key)] for key in different]
+                    gaps += [number] * (len(keys) - 1)
+                    return
+                for n, key in enumerate(different):
+                    if n:
+                        gaps.append(number)
+                    equal = [place for place, one in zip(group, keys, strict=True) if one == key]
+                    _put_in_order(equal, number + 1, standing, learnt)
+                return
     order += group
 
 
-def _because(
-    pvd: ProvisioningDomain, gaps: list[int], position: int, rules: list[Rule], question: Question
-) -> tuple[Reason, ...]:
-    """The rules that separate a PvD from any other here, each with what it saw in this PvD.
+def _head_starts(standing: _Standing, pacing: Pacing) -> list[float | None]:
+    ground, order, _, known, sound = standing
+    if len(order) < 2:
+        return [0.0] * len(order)
+    starters = [ground.starters[place] for place in order]
+    in_order = [known[place] for place in order]
+    if ground.nobody_waits_longer and sound.count(sound[0]) == len(sound):
+        return staggered(starters, in_order, pacing)
+    return head_starts(starters, [sound[place] for place in order], in_order, pacing)
+
+
+def _separating(gaps: list[int], position: int) -> list[int]:
+    """The rules that separate a PvD from any other here, in their order.
 
     ``gaps`` are the rules that separate neighbours. What separates two that are further apart is the earliest
     rule between them, so only a rule earlier than those nearer by is one more reason.
     """
-    separating = set()
+    found = set()
     for nearer in (reversed(gaps[:position]), gaps[position:]):
-        earliest = len(rules)
+        earliest = inf
         for rule in nearer:
             if rule < earliest:
-                separating.add(rule)
+                found.add(rule)
                 earliest = rule
-    return tuple([Reason(rules[n].name, rules[n].text(pvd, question)) for n in sorted(separating)])
-
-
-def _in_order_of_trying(pvd: ProvisioningDomain, question: Question) -> tuple[int, ...]:
-    """The families of a PvD; one in which this port is known not to work comes behind one where it may."""
-    families = families_of(pvd, question)
-    if len(families) < 2 or not (pvd.reached or question.expected):
-        return families
-    return tuple(sorted(families, key=lambda family: fails_in(pvd, family, question) is not None))
+    return sorted(found)

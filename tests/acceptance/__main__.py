@@ -1,4 +1,7 @@
-"""``python -m acceptance JUNIT.XML``: write the page from a run's results."""
+"""``python -m acceptance [JUNIT.XML]``: write the page from a run's results.
+
+Without one: after a change of marks or rows. The results of rows that have not changed stay.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "acceptance.md"
 
 if __name__ == "__main__":
-    results = page.read_junit(Path(sys.argv[1]).read_text("utf-8"))
+    results = page.read_junit(Path(sys.argv[1]).read_text("utf-8")) if len(sys.argv) > 1 else {}
     sections, all_rows = rows.read(rows.FILE.read_text("utf-8"))
-    PAGE.write_text(page.render(sections, all_rows, marks.collect(TESTS), results), "utf-8")
+    text = page.render(sections, all_rows, marks.collect(TESTS), results)
+    PAGE.write_text(text if results else page.with_results_of(PAGE.read_text("utf-8"), text), "utf-8")

@@ -49,6 +49,12 @@ def without_results(page: str) -> str:
     return re.sub(r" \| [^|]* \|$", " |", page, flags=re.MULTILINE)
 
 
+def with_results_of(old: str, page: str) -> str:
+    """A page with the results of an older one, where a row and its tests are the same in both."""
+    kept = {without_results(line): line for line in old.splitlines()}
+    return "".join(kept.get(without_results(line), line) + "\n" for line in page.splitlines())
+
+
 def read_junit(xml: str) -> Results:
     """The results of a run, from pytest's ``--junitxml``."""
     results: dict[tuple[str, str], list[tuple[str, str]]] = {}

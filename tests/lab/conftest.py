@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pvdrace.lab import Lab, Provider
+from pvdrace.lab import Lab, Link, Provider
 
 TIME_WAIT, LISTEN = "06", "0A"  # /proc/net/tcp
 
@@ -28,6 +28,27 @@ T3 = (
     Provider("wifi", delay=0.015, metric=200, type="wifi"),
     Provider("cell", delay=0.030, metric=300, type="cellular"),
 )
+# A tunnel whose metric is better than the LAN's: it takes everything, or only what it is for.
+PRINTER = "printer.lan"
+LAN = Provider("wA", delay=0.005, metric=100, zones={PRINTER: ["198.51.100.101", "2001:db8:99::101"]})
+SPLIT_TUNNEL = Provider(
+    "vpn",
+    delay=0.015,
+    metric=50,
+    type="vpn",
+    zones={PRIVATE: ["10.1.0.1"]},
+    domains=["corp.example"],
+    default_route=False,
+    routes=["10.0.0.0/8"],
+)
+FULL_TUNNEL = replace(SPLIT_TUNNEL, default_route=True)
+BROKEN: dict[str, Callable[[Link], None]] = {
+    "black hole": Link.blackhole,
+    "no ARP reply": Link.no_arp,
+    "ICMP unreachable": lambda link: link.icmp("host-unreach"),
+    "SYN-ACK only": Link.stall,
+}
+T4 = tuple(Provider(f"w{n}", delay=0.005 * n, metric=100 * n) for n in range(1, 5))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +93,24 @@ def t3_lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def t2v_lab() -> Iterator[Lab]:
+    with Lab((LAN, FULL_TUNNEL)) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def t2v_split_lab() -> Iterator[Lab]:
+    with Lab((LAN, SPLIT_TUNNEL)) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def t4_lab() -> Iterator[Lab]:
+    with Lab(T4) as lab:
+        yield lab
+
+
 @pytest.fixture
 def t2(t2_lab: Lab) -> Iterator[Lab]:
     """Links wA (default, 10 ms) and wB (30 ms), addresses of their own."""
@@ -112,6 +151,43 @@ def t2_strict(t2_strict_lab: Lab) -> Iterator[Lab]:
 def t3(t3_lab: Lab) -> Iterator[Lab]:
     """Three links: wired (10 ms), wifi (30 ms), cell (60 ms)."""
     yield from visit(t3_lab)
+
+
+@pytest.fixture
+def t2v(t2v_lab: Lab) -> Iterator[Lab]:
+    """A LAN with a printer, and a VPN that takes everything: a default route of metric 50, and 10.0.0.0/8.
+
+    The printer's name and address are the LAN's alone, ``intranet.corp.example`` is the VPN's.
+    """
+    yield from visit(t2v_lab)
+
+
+@pytest.fixture
+def t2v_split(t2v_split_lab: Lab) -> Iterator[Lab]:
+    """T2v where the VPN has routes to 10.0.0.0/8 alone."""
+    yield from visit(t2v_split_lab)
+
+
+@pytest.fixture
+def t2f(t2_lab: Lab) -> Iterator[Lab]:
+    """T2 where wA forwards TCP ports 80 and 443, and loses the rest."""
+    for lab in visit(t2_lab):
+        lab["wA"].ports([80, 443])
+        yield lab
+
+
+@pytest.fixture(params=list(BROKEN))
+def t2x(request: pytest.FixtureRequest, t2_lab: Lab) -> Iterator[Lab]:
+    """T2 where wA accepts packets and drops all, in every way there is."""
+    for lab in visit(t2_lab):
+        BROKEN[request.param](lab["wA"])
+        yield lab
+
+
+@pytest.fixture
+def t4(t4_lab: Lab) -> Iterator[Lab]:
+    """Four links, w1 to w4, ever slower (10 ms to 40 ms)."""
+    yield from visit(t4_lab)
 
 
 def visit(lab: Lab) -> Iterator[Lab]:

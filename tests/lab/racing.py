@@ -42,6 +42,12 @@ def configuration(lab: Lab, **zones: list[str]) -> Configuration:
     return replace(parsed, pvds=pvds)
 
 
+def described(lab: Lab, **pvds: Mapping[str, Any]) -> Configuration:
+    """The lab's PvDs with more said of some: ``wA={"cost": CostClass.VARIABLE}``, by the keys of a PvD."""
+    parsed = parse(lab.config())
+    return replace(parsed, pvds=tuple(replace(pvd, **pvds.get(pvd.name, {})) for pvd in parsed.pvds))
+
+
 @contextlib.asynccontextmanager
 async def opened(
     lab: Lab, config: Configuration | None = None, **options: Any

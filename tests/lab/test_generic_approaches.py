@@ -18,6 +18,7 @@ from lab.racing import (
     PATH_DELAY,
     SLACK,
     configuration,
+    described,
     opened,
     ordinary,
     policy,
@@ -83,6 +84,48 @@ async def test_control_the_routing_table_cannot_tell_overlapping_links_apart(t2o
         plain = ordinary(t2o, t2o.address4, 17, how="blocking", source=t2o[name].address4)
         assert plain.word == "wA"
     assert sent(t2o["wB"]) == []
+
+
+# ---------------------------------------------------------------------- D2.2 names of interfaces
+
+
+@pytest.mark.row("2.3")
+@pytest.mark.parametrize("by", ["type:office", "group:work", "interface:wA"])
+async def test_what_is_configured_by_a_tag_survives_a_new_name(t2: Lab, by: str) -> None:
+    """D2.2 the application names an interface or an abstract need: the need survives wA→foo0.
+
+    The PvD is known by its addresses; who asks for the interface by name is told that there is none.
+    """
+    addresses = (str(t2["wA"].address4),)
+    tags = {"addresses": addresses, "interface": None, "type": "office", "groups": ("work",)}
+    async with opened(t2, described(t2, wA=tags), policy=policy(require=by)) as connector:
+        assert (await reach(connector, t2, t2.address4, 17))[0] == "wA"
+        rename(t2, "wA", "foo0")
+        try:
+            if by == "interface:wA":
+                with pytest.raises(pvdrace.NoUsablePvd, match="not interface:wA, which is required"):
+                    await reach(connector, t2, t2.address4, 17)
+            else:
+                word, report = await reach(connector, t2, t2.address4, 17)
+                assert word == "wA"
+                assert report.ranking.ranked[0].pvd.interface == "foo0"
+        finally:
+            rename(t2, "foo0", "wA")
+            t2["wA"].remove()
+            t2["wA"].link_up()
+
+
+def rename(lab: Lab, name: str, new: str) -> None:
+    """A device must be down for that; its IPv4 address stays, its routes go and are made again."""
+    gateway = str(lab["wA"].gateway4)
+    for command in (
+        f"link set {name} down",
+        f"link set {name} name {new}",
+        f"link set {new} up",
+        f"route replace {gateway} dev {new}",
+        f"route replace default via {gateway} dev {new} metric 100",
+    ):
+        lab.run(["ip", *command.split()], check=True)
 
 
 # ---------------------------------------------------------------------- D2.3.1 DNS

@@ -10,8 +10,23 @@ import pytest
 
 import pvdrace
 from lab.conftest import PRIVATE
-from lab.racing import ATTEMPT_DELAY, PATIENT, opened, ordinary, policy, race, race_and_lose, reach, sent
-from pvdrace.lab import Lab
+from lab.racing import (
+    ATTEMPT_DELAY,
+    PATIENT,
+    SLACK,
+    described,
+    opened,
+    ordinary,
+    policy,
+    race,
+    race_and_lose,
+    reach,
+    sent,
+)
+from pvdrace.dns.exchange import STAGGER
+from pvdrace.history import flaps
+from pvdrace.lab import Lab, Link
+from pvdrace.model import Resolver
 from pvdrace.race.race import Lost
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
@@ -187,3 +202,93 @@ async def test_a_required_link_that_is_lost_is_an_error_and_no_fallback(t2: Lab)
     assert error.report.started + error.report.elapsed - before < 1.0
     assert "wA" in str(error)
     assert sent(t2["wB"]) == []
+
+
+# ---------------------------------------------------------------------- AMSS: primary and secondary server
+
+SILENT_SERVER = "203.0.113.66"
+ROUND_TRIPS = 0.1  # seconds, more than a name and a connection take on wA
+
+
+@pytest.mark.row("3.42")
+async def test_a_dead_primary_server_costs_a_short_stagger(t2: Lab) -> None:
+    """AMSS DNS, primary server, then the others sequentially with backoff: here after 0.3 s, once.
+
+    The second lookup asks the one that answers first.
+    """
+    resolvers = (Resolver(SILENT_SERVER), Resolver(str(t2["wA"].gateway4)))
+    async with opened(t2, described(t2, wA={"resolvers": resolvers}), pacing=PATIENT) as connector:
+        word, report = await reach(connector, t2, port=17, policy=policy(require="pvd:wA family:ipv4"))
+        assert word == "wA"
+        (lookup,) = report.lookups
+        assert lookup.ended is not None
+        assert STAGGER <= lookup.ended < STAGGER + ROUND_TRIPS + SLACK
+        t2.reset_counters()
+        await reach(connector, t2, PRIVATE, 17, policy=policy(require="pvd:wA family:ipv4"))
+    assert asked(t2["wA"]) == {t2["wA"].gateway4}
+
+
+@pytest.mark.row("3.42")
+async def test_a_secondary_server_is_not_asked_while_the_primary_answers(t2: Lab) -> None:
+    """AMSS DNS: primary alive: the secondary gets 0 queries."""
+    resolvers = (Resolver(str(t2["wA"].gateway4)), Resolver(SILENT_SERVER))
+    async with opened(t2, described(t2, wA={"resolvers": resolvers})) as connector:
+        for host in (t2.name, PRIVATE, "several.example.test"):
+            assert (await reach(connector, t2, host, 17))[0] == "wA"
+    assert asked(t2["wA"]) == {t2["wA"].gateway4}
+
+
+def asked(link: Link) -> set[str | None]:
+    """The name servers that were asked through a link."""
+    return {packet.address for packet in sent(link) if packet.kind == "dns"}
+
+
+# ---------------------------------------------------------------------- bundling, flapping
+
+TIED = {name: {"metric": 7} for name in NAMES}
+
+
+@pytest.mark.row("3.16")
+async def test_the_link_that_is_in_use_is_used_again(t2: Lab) -> None:
+    """WM bundling: the second connect prefers the PvD in use, unless another one is clearly better.
+
+    Neither is, by anything that counts: both are as fast, and it is for the name that A is first otherwise.
+    """
+    t2["wB"].set(delay=0.005)
+    async with opened(t2, described(t2, **TIED)) as connector:
+        for name in NAMES:
+            word, _ = await reach(connector, t2, port=17, policy=policy(require=f"pvd:{name}"))
+            assert word == name
+        for host in (t2.name, "several.example.test"):
+            word, report = await reach(connector, t2, host, 17)
+            assert (word, report.ranking.ranked[0].pvd.name) == ("wB", "wB")
+        word, _ = await reach(connector, t2, port=17, policy=policy(prefer="pvd:wA"))
+        assert word == "wA", "what the application wants stands above"
+
+
+@pytest.mark.row("3.43")
+async def test_a_link_that_flaps_is_not_the_first(t2: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leadcore Arena, stability: wA flaps and stops being the first; after a quiet time it is again.
+
+    Both are as fast: who is clearly faster is the first whenever it is there.
+    """
+    monkeypatch.setattr(flaps, "FLAP_WINDOW", 1.5)
+    by_stability = pvdrace.Policy(rank_by=["stability", "hints"])
+    t2["wB"].set(delay=0.005)
+    async with opened(t2) as connector:
+        word, report = await reach(connector, t2)
+        assert (word, report.ranking.ranked[0].pvd.name) == ("wA", "wA")
+        for _ in range(3):
+            for change in (t2["wA"].link_down, t2["wA"].link_up):
+                await anyio.to_thread.run_sync(change)
+                await reach(connector, t2)
+        last = anyio.current_time()
+        for wanted in (None, by_stability):
+            word, report = await reach(connector, t2, policy=wanted)
+            if anyio.current_time() < last + 1.0:
+                assert (word, report.ranking.ranked[0].pvd.name) == ("wB", "wB")
+                assert report.ranking.ranked[0].because[0].rule == "stability"
+        await anyio.sleep(last + 1.7 - anyio.current_time())
+        word, report = await reach(connector, t2, policy=by_stability)
+        assert (word, report.ranking.ranked[0].pvd.name) == ("wA", "wA")
+        assert report.ranking.ranked[0].because[0].rule == "hints"

@@ -520,7 +520,7 @@ async def test_a_connector_can_be_left_at_any_moment(t2: Lab) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_connector_can_be_left_by_asyncios_own_cancellation(t2: Lab, anyio_backend: str) -> None:
-    """`asyncio.timeout` and `Task.cancel` find their cancellation as they left it. (trio has but one kind.)"""
+    """`asyncio.timeout` and `Task.cancel` find their cancellation as they left it (trio has one kind)."""
 
     async def stay(entered: asyncio.Event) -> None:
         async with pvdrace.Connector(probing(t2)):

@@ -142,3 +142,23 @@ def test_11_names_and_routes(nobody: Nobody, t2: Lab, backend: str) -> None:
     assert answer["kind"] == "NoUsablePvd"
     assert "link down" in answer["error"]
     assert sent(t2["wA"]) == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.row("6.11", "6.7")
+def test_11_a_network_of_two_ports(nobody: Nobody, t2: Lab, backend: str) -> None:
+    """Check 11: a network of ports 80 and 443 is used for those alone, without privileges."""
+    for how in ("drop", "reject"):
+        t2["wA"].ports([80, 443], how)
+        assert nobody.races(backend)["word"] == "wA"
+        assert nobody.races(backend, port=22)["word"] == "SSH-2.0-lab_wB"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.row("6.11", "1.14")
+def test_11_links_that_are_well_by_turns(nobody: Nobody, t2: Lab, backend: str) -> None:
+    """Check 11: two links, well by turns, without privileges."""
+    for sick, well in (("wA", "wB"), ("wB", "wA"), ("wA", "wB")):
+        t2[well].heal()
+        t2[sick].blackhole()
+        assert nobody.races(backend)["word"] == well

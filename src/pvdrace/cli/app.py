@@ -11,6 +11,7 @@ from .._version import __version__
 from .connect import connect
 from .demo import demo
 from .exits import guarded
+from .explain import explain
 from .lab import lab
 from .list import list_
 from .options import config_option
@@ -66,5 +67,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, probe, lab, demo):
+for command in (list_, resolve, connect, explain, probe, lab, demo):
     app.add_command(command)

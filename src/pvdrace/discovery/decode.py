@@ -5,6 +5,7 @@ Numbers are those of linux/if.h, if_addr.h, rtnetlink.h, fib_rules.h and netconf
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 import sys
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -33,18 +34,22 @@ RTM_F_CLONED, RTNH_F_DEAD, RTNH_F_LINKDOWN = 0x200, 1, 16
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
 FIB_RULE_INVERT = 2
 NETCONFA_IFINDEX, NETCONFA_RP_FILTER = 1, 3
+NDA_DST, NDA_LLADDR = 1, 2
+#: linux/neighbour.h: REACHABLE, STALE, DELAY, PROBE, PERMANENT.
+NUD_HEARD = 0x2 | 0x4 | 0x8 | 0x10 | 0x80
 #: Attributes of a rule that ask for what a lookup of ours does not have.
 _CONDITIONS = ("FRA_IP_PROTO", "FRA_SPORT_RANGE", "FRA_DPORT_RANGE", "FRA_UID_RANGE", "FRA_TUN_ID")
 
 
 class RawDump(NamedTuple):
-    """The messages of the five dumps, in bytes, as `split` and `trim` leave them."""
+    """The messages of the six dumps, in bytes, as `split` and `trim` leave them."""
 
     links: tuple[bytes, ...]
     addresses: tuple[bytes, ...]
     routes: tuple[bytes, ...]
     rules: tuple[bytes, ...]
     netconf: tuple[bytes, ...]
+    neighbours: tuple[bytes, ...] = ()
 
 
 class Decoder:
@@ -71,6 +76,7 @@ class Decoder:
             routes=self._each(raw.routes, _routes, fresh),
             rules=self._each(raw.rules, _rule, fresh),
             rp_filter=tuple(sorted(pair for message in raw.netconf for pair in _rp_filters(message))),
+            link_layer=tuple(each for message in raw.neighbours for each in _neighbour(message)),
         )
         self._known = fresh
         return state
@@ -222,6 +228,27 @@ def _rp_filters(message: bytes) -> Iterator[tuple[int, int]]:
     values = dict(_integers(message, at=20))
     if NETCONFA_IFINDEX in values and NETCONFA_RP_FILTER in values:
         yield values[NETCONFA_IFINDEX], values[NETCONFA_RP_FILTER]
+
+
+def _neighbour(message: bytes) -> Iterator[tuple[int, str, str]]:
+    """Device, address and link-layer address of a neighbour that has answered; pyroute2 would be slow."""
+    if len(message) < 28:
+        return
+    family, index, state = struct.unpack_from("=B3xiH", message, 16)
+    if family not in _FAMILIES or not state & NUD_HEARD:
+        return
+    values = dict(_attributes(message, at=28))
+    address, link_layer = values.get(NDA_DST, b""), values.get(NDA_LLADDR, b"")
+    if len(address) == (16 if family == AF_INET6 else 4) and any(link_layer):
+        yield index, str(ipaddress.ip_address(address)), link_layer.hex(":")
+
+
+def _attributes(message: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """The attributes from a place on."""
+    while at + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, at)
+        yield kind, message[at + 4 : at + length]
+        at += (max(length, 4) + 3) & ~3
 
 
 def _integers(message: bytes, at: int) -> Iterator[tuple[int, int]]:

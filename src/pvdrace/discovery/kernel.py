@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: linux/rtnetlink.h, enum rtnetlink_groups: LINK, and ADDRESS, ROUTE, RULE of both families, IPv4's NETCONF.
 GROUPS: Final = (1, 5, 7, 8, 9, 11, 19, 24)
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
-RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, RTM_GETNETCONF = 18, 22, 26, 34, 82
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE, RTM_GETNETCONF = 18, 22, 26, 30, 34, 82
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST_DUMP, NLM_F_DUMP_INTR = 0x301, 0x10
 _HEADER = struct.Struct("=IHHII")
@@ -75,6 +75,7 @@ class Kernel:
             addresses=tuple(trim(address, "address") for address in self._ask(RTM_GETADDR, bytes(8))),
             routes=self._ask(RTM_GETROUTE, bytes(12)),
             rules=self._ask(RTM_GETRULE, bytes(12)),
+            neighbours=self._ask(RTM_GETNEIGH, bytes(12)),
             netconf=self._ask(RTM_GETNETCONF, struct.pack("=B3x", socket.AF_INET)),
         )
 

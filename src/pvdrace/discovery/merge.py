@@ -14,6 +14,7 @@ from ..config_values import ROUTE_PREFERENCES
 from ..model import Cost, ProvisioningDomain, PvdSet, Route
 from ..pvd_config import PvdConfig
 from ..zones import Verdict, match
+from .identity import identity
 from .implicit import SOURCE, interface_pvd
 from .resolvers import SystemDns, settings_for
 
@@ -56,7 +57,7 @@ def merge(
             found[pvd.name] = _settled(pvd, PvdConfig(pvd.name), configuration)
     pvds = tuple(found.values())
     pvds = tuple(_without_foreign_search(pvd, pvds) for pvd in pvds)
-    return _numbered(pvds, previous, _bounced(before, state))
+    return _numbered(pvds, previous, state, _bounced(before, state))
 
 
 def _configured(
@@ -253,15 +254,35 @@ def _bounced(before: KernelState | None, state: KernelState) -> frozenset[int]:
 
 
 def _numbered(
-    pvds: tuple[ProvisioningDomain, ...], previous: PvdSet | None, bounced: Collection[int]
+    pvds: tuple[ProvisioningDomain, ...],
+    previous: PvdSet | None,
+    state: KernelState,
+    bounced: Collection[int],
 ) -> PvdSet:
     if previous is None:
-        return PvdSet(pvds)
+        return PvdSet(tuple(_recognised(pvd, None, state) for pvd in pvds))
     generation = previous.generation + 1
-    numbered = tuple(
-        replace(pvd, attachment=_attachment(previous.get(pvd.name), pvd, generation, bounced)) for pvd in pvds
-    )
+    found = []
+    for pvd in pvds:
+        old = previous.get(pvd.name)
+        new = replace(pvd, attachment=_attachment(old, pvd, generation, bounced))
+        found.append(_recognised(new, old, state))
+    numbered = tuple(found)
     return previous if numbered == previous.pvds else PvdSet(numbered, generation)
+
+
+def _recognised(
+    pvd: ProvisioningDomain, old: ProvisioningDomain | None, state: KernelState
+) -> ProvisioningDomain:
+    """With an identity, where there is one. It stays what it is for as long as the PvD is attached.
+
+    So it does not matter what else becomes known meanwhile: a prefix, or the router's link-layer address.
+    """
+    if pvd.identity is not None or pvd.unusable is not None or pvd.is_loopback:
+        return pvd
+    known = old.identity if old is not None and old.attachment == pvd.attachment else None
+    known = known or identity(pvd, state)
+    return replace(pvd, identity=known) if known is not None else pvd
 
 
 def _attachment(

@@ -112,13 +112,17 @@ class PolicyRule:
 
 @dataclass(frozen=True)
 class KernelState:
-    """One dump. ``rp_filter``: the IPv4 reverse path filter by device index, ``all`` under -1."""
+    """One dump. ``rp_filter``: the IPv4 reverse path filter by device index, ``all`` under -1.
+
+    ``link_layer``: of the neighbours that the kernel has spoken with, by device index and address.
+    """
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[KernelRoute, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
     rp_filter: tuple[tuple[int, int], ...] = ()
+    link_layer: tuple[tuple[int, str, str], ...] = ()
 
     def link_named(self, name: str) -> Link | None:
         """The link that has that name, or that alternative name; or None."""
@@ -133,6 +137,11 @@ class KernelState:
         """Whether the effective rp_filter of a device is strict: max(all, device) is 1 (ip-sysctl)."""
         filters = dict(self.rp_filter)
         return max(filters.get(-1, 0), filters.get(index, 0)) == 1
+
+    @cached_property
+    def neighbours(self) -> dict[tuple[int, str], str]:
+        """The link-layer address of each neighbour, by device index and IP address."""
+        return {(index, address): link_layer for index, address, link_layer in self.link_layer}
 
     @cached_property
     def links_by_index(self) -> dict[int, Link]:

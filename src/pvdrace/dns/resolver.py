@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-    from ..model import ProvisioningDomain
+    from ..model import ProvisioningDomain, Resolver
     from .conversations import Release
 
 __all__ = ["Answer", "DnsFailure", "Pending", "PvdResolver"]
@@ -58,6 +58,10 @@ class PvdResolver:
     def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
         """What ``pvd`` said about the name before, if that still holds. No I/O."""
         return self._cache.get(pvd, name, type, self._clock())
+
+    def servers(self, pvd: ProvisioningDomain, families: tuple[int, ...] = (6, 4)) -> list[Resolver]:
+        """The resolvers of ``pvd`` in the order in which they would be asked now. No I/O."""
+        return [server.resolver for server in self._standings.order(pvd, self._clock(), families)]
 
     async def lookup(
         self,

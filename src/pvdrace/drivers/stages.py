@@ -32,6 +32,17 @@ class CheckFailed(Exception):
         return "the check said no"
 
 
+def tls_context(tls: object) -> ssl.SSLContext | None:
+    """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
+    if tls is False:
+        return None
+    if tls is True:
+        return ssl.create_default_context()
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")
+
+
 async def wrap(sock: socket.socket) -> SocketStream:
     """A connected socket as a stream; the socket is closed if that fails or is cancelled."""
     try:

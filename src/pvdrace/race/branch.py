@@ -228,22 +228,21 @@ def candidates_for(
 ) -> Dialable:
     """What to dial of these addresses in a PvD, best first, and what not, with the reason.
 
-    Where no history has a say, this is worked out once and kept with the PvD, as `order` keeps its part.
+    This is worked out once and kept with the PvD, as `order` keeps its part, for as long as history has the
+    same ``rtt`` (the same object).
     """
     pvd, families = ranked.pvd, ranked.families
-    if rtt:
-        return _candidates_for(pvd, families, addresses, port, count, rtt)
     try:
-        known: dict[object, Dialable] = pvd.__dict__["_candidates"]
+        known: dict[object, tuple[object, Dialable]] = pvd.__dict__["_candidates"]
     except KeyError:
         known = pvd.__dict__["_candidates"] = {}
     key = (addresses, port, families, count)
     found = known.get(key)
-    if found is None:
+    if found is None or found[0] is not rtt:
         if len(known) >= CANDIDATES_KEPT:
             known.clear()
-        found = known[key] = _candidates_for(pvd, families, addresses, port, count, None)
-    return found
+        found = known[key] = rtt, _candidates_for(pvd, families, addresses, port, count, rtt or None)
+    return found[1]
 
 
 def _candidates_for(

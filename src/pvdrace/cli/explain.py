@@ -1,0 +1,66 @@
+"""``pvdrace explain HOST PORT``: which PvDs would run, and why. It sends no packet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .exits import NO_PVD
+from .options import config_option, configuration_from, json_option, policy_from, policy_options
+
+if TYPE_CHECKING:
+    from ..config import Configuration
+    from ..explanation import Explanation
+    from ..policy import Policy
+
+
+@click.command(short_help="Which PvDs would run for HOST and PORT, and why.")
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@policy_options
+@json_option
+@config_option
+def explain(
+    host: str, port: int, as_json: bool, profile: str | None, label: str | None, **preferences: Any
+) -> int:
+    """Which PvDs would run for HOST and PORT, in which order, and why.
+
+    Nothing is sent: all of it is read from the configuration, the policies and the kernel.
+    """
+    import anyio
+
+    from ..calls import check_endpoint
+
+    try:
+        check_endpoint(host, port)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    configuration, policy = configuration_from(profile), policy_from(**preferences)
+    explanation = anyio.run(_explain, host, port, configuration, policy, label)
+    if as_json:
+        click.echo(explanation.to_json(indent=2))
+    else:
+        _print(explanation)
+    return 0 if explanation.usable else NO_PVD
+
+
+async def _explain(
+    host: str, port: int, config: Configuration | str | None, policy: Policy | None, label: str | None
+) -> Explanation:
+    from ..connector import Connector
+
+    async with Connector(config) as connector:
+        return await connector.explain(host, port, policy=policy, label=label)
+
+
+def _print(explanation: Explanation) -> None:
+    from ..explanation import HEADERS
+    from .output import cell, print_table, stdout
+
+    console = stdout()
+    if not console.is_terminal:
+        console.out(str(explanation))
+        return
+    console.print(explanation.heading())
+    print_table(HEADERS, [[cell(*lines) for lines in row] for row in explanation.rows()], console)

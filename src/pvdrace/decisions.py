@@ -1,0 +1,118 @@
+"""How the races of one connector are ranked: policy, history and choices, brought together once. Pure.
+
+A ranking is remembered for as long as the snapshot and what history expects are the same objects: a
+connection to where one went before costs a look-up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .calls import forbids
+from .discovery.diff import diff
+from .expectation import EXPECT_NOTHING
+from .model import PvdSet
+from .ranking import rank_by_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .ambiguity import Choices
+    from .config import Configuration
+    from .expectation import Expectations
+    from .history import History
+    from .model import Endpoint, Ranked, Ranking
+    from .policy import Policy
+    from .race.pacing import Pacing
+
+RANKINGS_KEPT = 1024
+NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
+
+
+class Decision(NamedTuple):
+    """Who runs; whether policy asks for silence (`calls.forbids`); round-trip times, by PvD and address.
+
+    ``between`` are the PvDs that the application is to be asked about (`ambiguity`).
+    """
+
+    ranking: Ranking
+    quiet: bool
+    rtt: Mapping[str, Mapping[str, float]]
+    between: tuple[Ranked, ...]
+
+
+class Decisions:
+    """``application`` is the connector's policy, ``choices`` what `on_ambiguous` answered, if it is there.
+
+    ``now`` is in seconds, always on the same clock.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        application: Policy | None,
+        pacing: Pacing,
+        history: History,
+        choices: Choices | None = None,
+    ) -> None:
+        self.history = history
+        self._configuration = configuration
+        self._application = application
+        self._pacing = pacing
+        self._choices = choices
+        self._snapshot: PvdSet | None = None
+        self._known: dict[tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, Decision]] = {}
+
+    def layers(
+        self, endpoint: Endpoint, policy: Policy | None, label: str | None
+    ) -> list[tuple[str, Policy]]:
+        """The policies that hold for one call, the closest to the caller first."""
+        return self._configuration.layers(endpoint, self._application, policy, label)
+
+    def decide(
+        self,
+        pvds: PvdSet,
+        endpoint: Endpoint,
+        policy: Policy | None,
+        label: str | None,
+        ready: str,
+        now: float,
+    ) -> Decision:
+        """Rank the PvDs of a snapshot for one call; ``ready`` is what a winner must have done."""
+        expected = EXPECT_NOTHING
+        if pvds is not NO_PVDS:
+            if pvds is not self._snapshot:
+                self._moved(pvds, now)
+            expected = self.history.expected(pvds, endpoint, ready, now)
+        key = (endpoint, policy, label, ready)
+        found = self._known.get(key)
+        if found is None or found[0] is not expected:
+            if len(self._known) >= RANKINGS_KEPT:
+                self._known.clear()
+            found = self._known[key] = expected, self._decide(pvds, endpoint, policy, label, expected)
+        return found[1]
+
+    def forget(self) -> None:
+        """The application has chosen: rank anew."""
+        self._known.clear()
+
+    def _moved(self, pvds: PvdSet, now: float) -> None:
+        self._known.clear()
+        if self._snapshot is not None:
+            self.history.moved(diff(self._snapshot, pvds), now)
+        self._snapshot = pvds
+
+    def _decide(
+        self,
+        pvds: PvdSet,
+        endpoint: Endpoint,
+        policy: Policy | None,
+        label: str | None,
+        expected: Expectations,
+    ) -> Decision:
+        layers = self.layers(endpoint, policy, label)
+        ranking, between = rank_by_choice(
+            pvds, endpoint, layers, self._choices, pacing=self._pacing, expected=expected, label=label
+        )
+        rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
+        return Decision(ranking, forbids(layers, ranking), rtt, between)
