@@ -306,3 +306,55 @@ def test_the_loopback_carries_all_of_127() -> None:
     assert found.addresses == (LocalAddress("127.0.0.7", 8),)
     assert found.routes == (Route("127.0.0.0/8"),)
     assert found.unusable is None
+
+
+WLAN_TABLE = KernelRoute(3, "0.0.0.0/0", "10.2.0.1", table=7)
+FROM = PolicyRule(4, 100, 7, source="10.2.0.2/32")
+MARKED = PolicyRule(4, 100, 7, mark=9, mark_mask=0xFFFFFFFF)
+OUTPUT = PolicyRule(4, 100, 7, output_device="wlan0")
+
+
+@pytest.mark.parametrize(
+    ("pin", "rule", "strict", "usable"),
+    [
+        ("device", None, False, True),
+        ("source", None, False, True),  # a socket asks the kernel, and is refused
+        ("mark:9", None, False, True),
+        ("device", None, True, False),
+        ("source", None, True, False),
+        ("mark:9", None, True, False),
+        ("device", FROM, True, True),
+        ("source", FROM, True, True),
+        ("mark:9", FROM, True, True),
+        ("device", MARKED, True, False),
+        ("mark:9", MARKED, True, False),  # the answer has no mark
+        ("mark:9", MARKED, False, True),
+    ],
+)
+def test_what_strict_filtering_means_for_each_pin(
+    pin: str, rule: PolicyRule | None, strict: bool, usable: bool
+) -> None:
+    """ip-sysctl rp_filter=1: the reverse lookup knows the address, and neither the mark nor the socket."""
+    rules = [rule] if rule is not None else []
+    state = kernel(ETH, WLAN, *ETH_V4, *WLAN_V4, WLAN_TABLE, *rules, rp_filter={-1: int(strict)})
+    found = interface_pvd(state, WLAN, pin=pin)
+    assert found.pin == pin
+    assert (found.unusable is None) is usable
+    assert usable or "rp_filter is strict" in (found.unusable or "")
+
+
+@pytest.mark.parametrize(
+    ("pin", "rule", "found"),
+    [
+        ("mark:9", MARKED, True),
+        ("mark:8", MARKED, False),
+        ("device", MARKED, False),
+        ("source", FROM, True),
+        ("device", OUTPUT, True),
+        ("source", OUTPUT, False),  # it is bound to no device
+    ],
+)
+def test_the_routes_are_those_that_the_pin_finds(pin: str, rule: PolicyRule, found: bool) -> None:
+    """A link whose default route is in another table only."""
+    state = kernel(WLAN, *WLAN_V4[:2], WLAN_TABLE, rule)
+    assert (interface_pvd(state, WLAN, pin=pin).unusable is None) is found

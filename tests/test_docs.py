@@ -16,6 +16,7 @@ import pytest
 
 import pvdrace
 from pvdrace.config import ADDRESS_TABLES, PvdConfig, parse
+from pvdrace.config_tables import TABLE_KEYS
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import SCENARIOS, build
 from pvdrace.model import COST_FLAGS
@@ -258,7 +259,7 @@ CONFIGURATION = DOCS / "configuration.md"
 
 
 def test_every_key_of_a_configuration_is_documented() -> None:
-    top = ["discover", "profile", *SHARED_TABLES, "pvd", "probe"]
+    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd", "probe"]
     assert [code(row[0]) for row in table(CONFIGURATION, "Top level")] == top
     assert [code(row[0]) for row in table(CONFIGURATION, "`[[pvd]]`")] == [f.name for f in fields(PvdConfig)]
     assert [code(row[0]) for row in table(CONFIGURATION, "`[policy]`")] == list(POLICY_KEYS)
@@ -268,6 +269,8 @@ def test_every_key_of_a_configuration_is_documented() -> None:
     assert set(re.findall(r"`(\w+)`", text)) == set(OWN_KEYS)
     shown = tomllib.loads(blocks(CONFIGURATION, "toml")[0])
     assert set(shown) == set(top)
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[address_table]]`")] == list(TABLE_KEYS)
+    assert list(shown["address_table"][0]) == list(TABLE_KEYS)
     assert list(shown["pvd"][0]) == [f.name for f in fields(PvdConfig)]
     assert list(shown["rule"][0]) == ["match", *POLICY_KEYS]
     assert list(shown["rule"][0]["match"]) == list(CONDITIONS)
@@ -307,7 +310,8 @@ def test_every_word_of_a_configuration_is_documented() -> None:
     rows = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[[pvd]]`")}
     assert set(re.findall(r"`(\w+)`", rows["cost_flags"])) == COST_FLAGS
     assert re.findall(r"`(\w+)`", rows["cost"]) == [kind.value for kind in pvdrace.CostClass]
-    assert re.findall(r"`([\w-]+)`", rows["address_table"]) == list(ADDRESS_TABLES)
+    built_in = rows["address_table"].partition(";")[0]
+    assert re.findall(r"`([\w.-]+)`", built_in) == list(ADDRESS_TABLES)
 
 
 @pytest.mark.parametrize("row", table(CONFIGURATION, "Errors"), ids=lambda row: row[0])

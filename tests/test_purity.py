@@ -35,6 +35,7 @@ DOERS = frozenset(
         "monitor.py",
         "net/admission.py",
         "net/lingering.py",
+        "net/rule_manager.py",
         "net/sockets.py",
         "probes/runner.py",
         "probing.py",

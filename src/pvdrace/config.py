@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from .config_tables import ADDRESS_TABLES as ADDRESS_TABLES
+from .config_tables import read_tables
 from .config_values import one_of
+from .gai_conf import NAME as GAI_CONF
 from .policy_file import SHARED_TABLES, PolicyFile, read_application_policy, read_pacing, read_rule
 from .probe_settings import ProbeSettings, read_probe
-from .pvd_config import ADDRESS_TABLES as ADDRESS_TABLES
 from .pvd_config import Override, read_override, read_pvd
 from .pvd_config import PvdConfig as PvdConfig
 from .rules import first_match
 from .toml_reader import TomlReader
 
 if TYPE_CHECKING:
-    from .model import Endpoint
+    from .model import AddressTable, Endpoint
     from .policy import Policy
     from .race.pacing import Pacing
     from .rules import Rule
@@ -65,6 +67,7 @@ class Configuration:
     profile: str | None = None
     files: tuple[PolicyFile, ...] = ()
     system: PolicyFile | None = None
+    address_tables: tuple[AddressTable, ...] = ()
     probe: ProbeSettings | None = None
 
     def layers(
@@ -100,6 +103,14 @@ class Configuration:
         return (*self.overrides, *(override for file in self.files for override in file.overrides))
 
     @property
+    def wants_gai_conf(self) -> bool:
+        """Whether something here names the host's ``/etc/gai.conf`` as a table, and that is not here yet."""
+        system = self.system.overrides if self.system else ()
+        said = (*self.pvds, *(override.settings for override in (*self.all_overrides, *system)))
+        known = {table.name for table in self.address_tables}
+        return GAI_CONF not in known and any(one.address_table == GAI_CONF for one in said)
+
+    @property
     def effective_pacing(self) -> Pacing | None:
         """The timers of the closest file that sets any, None where none does."""
         files = (*self.files, self.system) if self.system else self.files
@@ -127,7 +138,9 @@ def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:
     The elements of an array are counted from 0.
     """
     reader = TomlReader(text, filename)
-    reader.check_keys(reader.document, (), ("discover", "profile", "pvd", *SHARED_TABLES, "probe"))
+    keys = ("discover", "profile", "pvd", *SHARED_TABLES, "address_table", "probe")
+    reader.check_keys(reader.document, (), keys)
+    address_tables = read_tables(reader)
     pvds = tuple(read_pvd(reader, table, path) for table, path in reader.tables("pvd"))
     reader.check_unique([pvd.name for pvd in pvds], lambda n: ("pvd", n, "name"))
     discover = reader.values(reader.document, (), "discover", one_of(DISCOVERY_SOURCES))
@@ -140,5 +153,6 @@ def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:
         overrides=tuple(read_override(reader, table, path) for table, path in reader.tables("override")),
         pacing=read_pacing(reader),
         profile=reader.value(reader.document, (), "profile", one_of(PROFILES)),
+        address_tables=address_tables,
         probe=read_probe(reader),
     )

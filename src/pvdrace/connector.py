@@ -32,6 +32,7 @@ from .history import History
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
+from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
 from .probing import Probing
 from .race.race import DEFAULT_PACING, Race, Won
@@ -79,6 +80,8 @@ class Connector:
     ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
     apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
     once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
+    ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
+    (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -96,6 +99,7 @@ class Connector:
         observe: Observer | None = None,
         on_ambiguous: OnAmbiguous | None = None,
         dns_timeout: float = 5.0,
+        policy_routing: bool = False,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -106,7 +110,7 @@ class Connector:
         self.hooks = tuple(hooks)
         self.observe = observe
         self.resolver = PvdResolver(timeout=dns_timeout)
-        self._monitor = Monitor(self._configuration)
+        self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._probing = Probing(
             self._configuration,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import gai_conf
 from .config import PROFILES, Configuration, governed, parse
 from .errors import ConfigurationError
 from .policy_file import PolicyFile, parse_policy_file
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 #: The system's policy, if it is there; ``$PVDRACE_SYSTEM_POLICY`` names another one, empty: none.
 SYSTEM_POLICY = "/etc/pvdrace/policy.toml"
 SYSTEM_POLICY_VARIABLE = "PVDRACE_SYSTEM_POLICY"
+#: What ``address_table = "gai.conf"`` means.
+GAI_CONF = "/etc/gai.conf"
 
 
 def read_configuration(
@@ -35,12 +39,13 @@ def read_configuration(
         config = Configuration()
     elif not isinstance(config, Configuration):
         config = parse(_text(config), os.fspath(config))
-    return governed(
+    config = governed(
         config,
         policy if isinstance(policy, PolicyFile) else None,
         profile(config.profile) if config.profile else None,
         _system_policy(system),
     )
+    return _with_gai_conf(config) if config.wants_gai_conf else config
 
 
 def read_policy_file(path: File) -> PolicyFile:
@@ -80,6 +85,15 @@ def _system_policy(system: File | PolicyFile | None) -> PolicyFile | None:
         told = os.environ.get(SYSTEM_POLICY_VARIABLE)
         system = told if told is not None else SYSTEM_POLICY if os.path.lexists(SYSTEM_POLICY) else ""
     return read_policy_file(system) if os.fspath(system) else None
+
+
+def _with_gai_conf(config: Configuration) -> Configuration:
+    """The configuration with the host's table; without that file, glibc's own table is what holds."""
+    text = _text(GAI_CONF) if os.path.lexists(GAI_CONF) else ""
+    try:
+        return replace(config, address_tables=(*config.address_tables, gai_conf.parse(text)))
+    except ValueError as error:
+        raise ConfigurationError(f"{GAI_CONF}: {error}") from None
 
 
 def _text(path: File) -> str:

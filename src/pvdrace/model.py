@@ -92,11 +92,15 @@ class LocalAddress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route out of a PvD's device. ``destination`` is a prefix in text, ``gateway`` None on the link."""
+    """A route out of a PvD's device. ``destination`` is a prefix in text, ``gateway`` None on the link.
+
+    ``source`` is the address that the route prefers to be used from (``ip route ... src``), if it names one.
+    """
 
     destination: str
     gateway: str | None = None
     metric: int = 0
+    source: str | None = None
 
     @property
     def family(self) -> int:
@@ -123,6 +127,34 @@ class Resolver:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
+class AddressRow(NamedTuple):
+    """A row of an RFC 6724 policy table (s2.1): a prefix in text, its precedence and its label."""
+
+    prefix: str
+    precedence: int
+    label: int
+
+
+class ScopeRow(NamedTuple):
+    """The scope of an IPv4 prefix: 2 link-local, 5 site-local, 14 global (RFC 4291 s2.7)."""
+
+    prefix: str
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressTable:
+    """An RFC 6724 policy table of one's own (as RFC 7078 hands them out), with a row for ::/0.
+
+    ``scopes4`` replaces what RFC 6724 s3.2 says of the scopes of IPv4 addresses, where it is not empty; an
+    address in none of its rows is global.
+    """
+
+    name: str
+    rows: tuple[AddressRow, ...]
+    scopes4: tuple[ScopeRow, ...] = ()
+
+
 @dataclass(frozen=True)
 class ProvisioningDomain:
     """One consistent set of network configuration from one provider (RFC 7556 s2).
@@ -130,7 +162,8 @@ class ProvisioningDomain:
     ``name`` is unique in a `PvdSet`. ``attachment`` counts the times that the PvD was attached or changed
     address: nothing learnt in one attachment (DNS answers, round-trip times) is used in another.
     ``unusable`` says why the PvD can carry nothing now, and is None for a PvD that can.
-    ``pref64`` are its NAT64 prefixes (RFC 6052), ``address_table`` names its RFC 6724 policy table.
+    ``pref64`` are its NAT64 prefixes (RFC 6052), ``address_table`` names its RFC 6724 policy table, and
+    ``custom_table`` is that table where it is none of the built-in ones.
     ``notes`` say what was left out of a PvD that works, and why. ``configured_metric`` wins over its routes'.
 
     ``identity`` recognises the network again, also in another process (a PvD ID, or what no other network
@@ -175,6 +208,7 @@ class ProvisioningDomain:
     secure: bool | None = None
     link_quality: float | None = None
     route_preference: int = 0
+    custom_table: AddressTable | None = None
 
     @cached_property
     def families(self) -> tuple[int, ...]:

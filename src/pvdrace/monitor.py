@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .discovery.source import Source
     from .discovery.state import KernelState
     from .model import ProvisioningDomain, PvdSet, Reached
+    from .net.rule_manager import RuleManager
     from .reachability import Known
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
@@ -43,14 +44,22 @@ class Monitor:
     asyncio and trio alike; unprivileged. Close it in the end: it holds two sockets. ``sources`` are asked at
     every refresh, besides the configuration and the kernel; `changes` waits for theirs too, `stale` and
     `fileno` know of the kernel's only, of which whoever looks first leaves nothing to others: see `bell`.
+    ``rules`` is opened and closed with it, and gets what the PvDs want of policy routing before anybody sees
+    them.
     """
 
     def __init__(
-        self, configuration: Configuration, *, sources: Iterable[Source] = (), dns: DnsFiles | None = None
+        self,
+        configuration: Configuration,
+        *,
+        sources: Iterable[Source] = (),
+        dns: DnsFiles | None = None,
+        rules: RuleManager | None = None,
     ) -> None:
         self._configuration = configuration
         self._sources = tuple(sources)
         self._dns = dns or DnsFiles()
+        self._rules = rules
         self._kernel: Kernel | None = None
         self._snapshot: PvdSet | None = None
         self._plain: PvdSet | None = None  # the same, without what probes have found
@@ -67,7 +76,14 @@ class Monitor:
     async def open(self) -> PvdSet:
         """Listen, and take the first snapshot. Raises OSError where the kernel refuses."""
         if self._kernel is None:
-            self._kernel = Kernel()
+            if self._rules is not None:
+                self._rules.open()
+            try:
+                self._kernel = Kernel()
+            except BaseException:
+                if self._rules is not None:
+                    self._rules.close()
+                raise
         self._opening += 1
         try:
             return await self.refresh()
@@ -134,14 +150,20 @@ class Monitor:
         """
         # One at a time, so that an older dump never replaces a newer one.
         async with self._lock():
-            if self._kernel is None:
+            kernel = self._kernel
+            if kernel is None:
                 raise RuntimeError("the monitor is not open")
-            self._kernel.changed()
+            kernel.changed()
             self._dirty = False
             try:
-                state = await self._kernel.dump()
+                state = await kernel.dump()
                 dns = await self._dns.read()
                 others = [pvd for source in self._sources for pvd in await source.snapshot()]
+                if self._rules is not None:
+                    wanting = merge(self._configuration, state.without_ours(), dns, others)
+                    if await self._rules.apply(wanting):
+                        kernel.changed()
+                        state = await kernel.dump()
             except BaseException as error:
                 self._dirty = True
                 if not isinstance(error, Exception):
@@ -216,6 +238,8 @@ class Monitor:
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
             kernel.close()
+            if self._rules is not None:
+                self._rules.close()
         self._wake()
 
     def _lock(self) -> anyio.Lock:

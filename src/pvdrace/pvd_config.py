@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .config_tables import as_table
 from .config_values import (
     ROUTE_PREFERENCES,
     as_address,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 #: What may be done with the DNS servers that a network gives.
 DNS_USES = ("use", "ignore")
-#: The RFC 6724 policy tables that can be named in ``address_table``.
-ADDRESS_TABLES = ("rfc6724", "rfc6724-ipv4-first", "rfc6724-update", "glibc")
 
 T = TypeVar("T")
 
@@ -155,7 +154,7 @@ def _settings(reader: TomlReader, table: dict[str, Any], path: Path, name: str) 
         cost_flags=None if flags is None else frozenset(flags),
         groups=read_list("groups", as_word),
         pref64=read_list("pref64", as_pref64),
-        address_table=read("address_table", one_of(ADDRESS_TABLES)),
+        address_table=read("address_table", as_table(reader.document)),
         metric=read("metric", as_metric),
         id=read("id", as_word),
         trusted=read("trusted", as_bool),

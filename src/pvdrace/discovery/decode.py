@@ -10,6 +10,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+from ..net.rule_plan import PROTOCOL
 from .state import Address, KernelRoute, KernelState, Link, PolicyRule
 
 if TYPE_CHECKING:
@@ -181,12 +182,14 @@ def _routes(message: Any) -> Iterator[KernelRoute]:
     table = message.get_attr("RTA_TABLE") or message["table"]
     metric = message.get_attr("RTA_PRIORITY") or 0
     is_local = message["type"] == RTN_LOCAL
+    source = message.get_attr("RTA_PREFSRC")
+    copied = message["proto"] == PROTOCOL
     legs = message.get_attr("RTA_MULTIPATH")
     for leg in legs if legs is not None else (message,):
         index = leg["oif"] if legs is not None else leg.get_attr("RTA_OIF")
         if index is None or leg["flags"] & (RTNH_F_DEAD | RTNH_F_LINKDOWN):
             continue
-        yield KernelRoute(index, destination, _gateway(leg), metric, table, is_local)
+        yield KernelRoute(index, destination, _gateway(leg), metric, table, is_local, source, copied)
 
 
 def _gateway(leg: Any) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..model import LocalAddress, ProvisioningDomain, Route, is_link_local
+from ..net.pins import parse_pin
 from .routing import best_devices, device_routes
 from .state import TABLE_LOCAL
 
@@ -31,10 +32,13 @@ def implicit_pvds(state: KernelState) -> tuple[ProvisioningDomain, ...]:
     )
 
 
-def interface_pvd(state: KernelState, link: Link, only: Collection[str] | None = None) -> ProvisioningDomain:
+def interface_pvd(
+    state: KernelState, link: Link, only: Collection[str] | None = None, pin: str = "device"
+) -> ProvisioningDomain:
     """The PvD of one interface, ``unusable`` with the reason where it can carry nothing.
 
-    ``only``: the addresses that belong to it, where it does not have the interface to itself.
+    ``only``: the addresses that belong to it, where it does not have the interface to itself. ``pin`` is how
+    its sockets will be kept in it, which decides what routes they find.
     """
     usable = _usable_addresses(state, link, only)
     notes: list[str] = []
@@ -46,7 +50,7 @@ def interface_pvd(state: KernelState, link: Link, only: Collection[str] | None =
             addresses += own
             routes += _loopback_routes(state, link, family)
         elif any(not is_link_local(address.address) for address in own):
-            found = device_routes(state, family, [address.address for address in own], link)
+            found = device_routes(state, family, [address.address for address in own], link, parse_pin(pin))
             if family == 4 and state.is_strict(link.index):
                 found, blocked = _without_filtered(state, link, found, own)
                 notes += blocked
@@ -61,10 +65,11 @@ def interface_pvd(state: KernelState, link: Link, only: Collection[str] | None =
         interface=link.name,
         ifindex=link.index,
         addresses=tuple(map(_local_address, addresses)),
-        routes=tuple(dict.fromkeys(Route(r.destination, r.gateway, r.metric) for r in routes)),
+        routes=tuple(dict.fromkeys(Route(r.destination, r.gateway, r.metric, r.source) for r in routes)),
         unusable=_why_unusable(state, link, addresses, routes, notes),
         sources=(SOURCE,),
         notes=tuple(notes),
+        pin=pin,
     )
 
 

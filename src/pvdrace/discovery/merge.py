@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config_values import ROUTE_PREFERENCES
@@ -19,7 +20,7 @@ from .implicit import SOURCE, interface_pvd
 from .resolvers import SystemDns, settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ..config import Configuration
     from .state import KernelState, Link
@@ -43,15 +44,14 @@ def merge(
     ``previous`` was made of: where a link has bounced since then, what is on it is attached anew.
     """
     dns = dns or SystemDns()
-    configured = [_configured(pvd, state, dns, configuration) for pvd in configuration.pvds]
+    configured = [_pinned(partial(_configured, pvd, state, dns, configuration)) for pvd in configuration.pvds]
     found = {pvd.name: _with_neighbours(pvd, configured) for pvd in configured}
     claimed = {pvd.interface for pvd in found.values()}
     if SOURCE in configuration.discover:
         for link in sorted(state.links, key=lambda link: link.name):
             if not link.loopback and link.name not in claimed:
                 name = _free_name(link.name, found)
-                pvd = replace(interface_pvd(state, link), name=name)
-                found[name] = _settled(pvd, PvdConfig(name), configuration, (dns, link))
+                found[name] = _pinned(partial(_implicit, name, state, dns, link, configuration))
     for pvd in sorted(others, key=lambda pvd: (pvd.name, pvd.sources, repr(pvd))):
         if pvd.name not in found:
             found[pvd.name] = _settled(pvd, PvdConfig(pvd.name), configuration)
@@ -60,14 +60,27 @@ def merge(
     return _numbered(pvds, previous, state, _bounced(before, state))
 
 
+def _pinned(make: Callable[[str], ProvisioningDomain]) -> ProvisioningDomain:
+    """A PvD with what it can carry by the pin that is said of it, which is known when it is made."""
+    pvd = make("device")
+    return pvd if pvd.pin == "device" else make(pvd.pin)
+
+
+def _implicit(
+    name: str, state: KernelState, dns: SystemDns, link: Link, configuration: Configuration, pin: str
+) -> ProvisioningDomain:
+    pvd = replace(interface_pvd(state, link, pin=pin), name=name)
+    return _settled(pvd, PvdConfig(name), configuration, (dns, link))
+
+
 def _configured(
-    config: PvdConfig, state: KernelState, dns: SystemDns, configuration: Configuration
+    config: PvdConfig, state: KernelState, dns: SystemDns, configuration: Configuration, pin: str
 ) -> ProvisioningDomain:
     link = _link_of(config, state)
     if link is None:
         pvd = ProvisioningDomain(config.name, interface=config.interface, unusable=_no_interface(config))
     else:
-        pvd = replace(_on_link(config, state, link), name=config.name)
+        pvd = replace(_on_link(config, state, link, pin), name=config.name)
     return replace(
         _settled(pvd, config, configuration, (dns, link) if link else None),
         sources=(CONFIGURATION, *pvd.sources),
@@ -98,7 +111,9 @@ def _settled(
         pvd = _with_dns(pvd, *network)
     if said.default_route is False:
         pvd = replace(pvd, routes=_without_default(pvd))
-    return _with(pvd, said)
+    pvd = _with(pvd, said)
+    tables = {table.name: table for table in configuration.address_tables}
+    return replace(pvd, custom_table=table) if (table := tables.get(pvd.address_table)) else pvd
 
 
 def _with(pvd: ProvisioningDomain, said: PvdConfig) -> ProvisioningDomain:
@@ -156,8 +171,8 @@ def _no_interface(config: PvdConfig) -> str:
     return f"no interface given, and none is called {config.name}"
 
 
-def _on_link(config: PvdConfig, state: KernelState, link: Link) -> ProvisioningDomain:
-    pvd = interface_pvd(state, link, config.addresses)
+def _on_link(config: PvdConfig, state: KernelState, link: Link, pin: str) -> ProvisioningDomain:
+    pvd = interface_pvd(state, link, config.addresses, pin)
     if config.addresses is not None:
         here = {address.address for address in pvd.addresses}
         on_link = {a.address for a in state.addresses_by_index.get(link.index, ()) if a.usable}

@@ -1,8 +1,8 @@
 """Which routes a socket of ours would find: ``ip rule`` and the tables, applied on paper. Pure.
 
-A socket that is bound to a device and a source address has no mark, and its lookup starts on the host itself
-(``iif lo``). What a rule asks beyond that (ports, protocol, user, a destination) is not known yet: such a
-rule does not count. Nor is ``goto`` followed.
+The lookup of a socket starts on the host itself (``iif lo``). It has a source address, and a device that it
+is bound to, or a mark. What a rule asks beyond that (ports, protocol, user, a destination) is not known yet:
+such a rule does not count. Nor is ``goto`` followed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..net.pins import Pin
 from .state import TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .state import IPNetwork, KernelRoute, KernelState, Link, PolicyRule
+
+
+BOUND = Pin(device=True)
 
 
 class TableLookup(NamedTuple):
@@ -26,7 +30,7 @@ class TableLookup(NamedTuple):
 
 
 def tables_searched(
-    state: KernelState, family: int, sources: Sequence[str], link: Link | None
+    state: KernelState, family: int, sources: Sequence[str], link: Link | None, mark: int = 0
 ) -> list[TableLookup]:
     """The tables, in order, for a packet from one of ``sources``; bound to ``link`` where one is given.
 
@@ -38,7 +42,7 @@ def tables_searched(
     found: list[TableLookup] = []
     addresses = [ipaddress.ip_address(source) for source in sources]
     for rule in rules:
-        if not _applies(rule, addresses, link):
+        if not _applies(rule, addresses, link, mark):
             continue
         if rule.terminal:
             break
@@ -50,10 +54,14 @@ def tables_searched(
     return found
 
 
-def device_routes(state: KernelState, family: int, sources: Sequence[str], link: Link) -> list[KernelRoute]:
+def device_routes(
+    state: KernelState, family: int, sources: Sequence[str], link: Link, pin: Pin = BOUND
+) -> list[KernelRoute]:
     """The routes out of ``link`` that its own sockets find, the first table's first, then by metric."""
     found: list[KernelRoute] = []
-    for table, suppress_length in tables_searched(state, family, sources, link):
+    for table, suppress_length in tables_searched(
+        state, family, sources, link if pin.device else None, pin.mark
+    ):
         candidates = [
             route
             for route in state.routes_by_table.get((family, table), ())
@@ -65,6 +73,8 @@ def device_routes(state: KernelState, family: int, sources: Sequence[str], link:
 
 def best_devices(state: KernelState, network: IPNetwork, source: str) -> set[int]:
     """The devices over which the host would answer ``network`` from ``source``: what strict rp_filter asks.
+
+    It asks without the mark: what comes in has none, whatever the socket that it is for has.
 
     Empty where no route covers the network. Several: an equal-cost multipath route, any leg of which will do.
     """
@@ -87,12 +97,13 @@ def _applies(
     rule: PolicyRule,
     addresses: Iterable[ipaddress.IPv4Address | ipaddress.IPv6Address],
     link: Link | None,
+    mark: int,
 ) -> bool:
     if rule.conditional or rule.destination is not None:
         return False
     matches = (
         rule.input_device in (None, "lo")
-        and rule.mark & rule.mark_mask == 0
+        and (rule.mark ^ mark) & rule.mark_mask == 0
         and (rule.output_device is None or (link is not None and rule.output_device == link.name))
         and (rule.source is None or _any_inside(addresses, rule.source))
     )

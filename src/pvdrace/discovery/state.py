@@ -6,7 +6,7 @@ Families are 4 and 6 throughout; flags of the kernel's that matter here have bec
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 #: The routing tables that every host has (linux/rtnetlink.h, enum rt_class_t).
@@ -65,7 +65,9 @@ class Address:
 class KernelRoute:
     """A unicast route out of a device (one for each next hop of a multipath route). Lower metrics win.
 
-    ``local`` marks what is delivered to the host itself.
+    ``local`` marks what is delivered to the host itself. ``source`` is the address that it prefers to be used
+    from, ``copied`` that a rule manager of pvdrace's has made it: the kernel follows it, but nobody else said
+    that it is so.
     """
 
     index: int
@@ -74,6 +76,8 @@ class KernelRoute:
     metric: int = 0
     table: int = TABLE_MAIN
     local: bool = False
+    source: str | None = None
+    copied: bool = False
 
     @property
     def family(self) -> int:
@@ -137,6 +141,11 @@ class KernelState:
         """Whether the effective rp_filter of a device is strict: max(all, device) is 1 (ip-sysctl)."""
         filters = dict(self.rp_filter)
         return max(filters.get(-1, 0), filters.get(index, 0)) == 1
+
+    def without_ours(self) -> KernelState:
+        """The state as others have made it, with nothing filtered: what policy routing is to be made for."""
+        routes = tuple(route for route in self.routes if not route.copied)
+        return replace(self, routes=routes, rp_filter=())
 
     @cached_property
     def neighbours(self) -> dict[tuple[int, str], str]:

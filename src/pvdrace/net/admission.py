@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import socket
 import struct
-from errno import ENETUNREACH
+from errno import EHOSTUNREACH, EINVAL, ENETUNREACH
 from typing import TYPE_CHECKING
 
-from ..model import parse_literal
-from .failures import NoRoute
+from ..model import is_link_local, parse_literal
+from .failures import NoRoute, PinError
+from .pins import strays
+from .rtnetlink import NLMSG_ERROR, RTM_GETROUTE, error_of, message, read_way, way_question
 
 if TYPE_CHECKING:
     from ..model import ProvisioningDomain
@@ -48,6 +50,44 @@ def check_route(
         request = _request(socket.AF_INET6, literal.address, None, index, 0)
     if not _leads_out(_ask(request), index):
         raise NoRoute(ENETUNREACH, f"{pvd.name} has no route to {remote}")
+
+
+def check_way(
+    pvd: ProvisioningDomain,
+    remote: str,
+    local: str,
+    *,
+    ifindex: int,
+    mark: int = 0,
+    protocol: int = socket.IPPROTO_TCP,
+    port: int = 0,
+) -> None:
+    """Raise `PinError` unless the kernel would send such a packet out of the device of ``pvd``.
+
+    For sockets that are bound to no device: the rules are asked for source, mark, protocol and destination
+    port, by the same search that a packet gets, in both families. All hops of a multipath route must be the
+    PvD's. Raises `NoRoute` where there is no way at all, OSError if the kernel cannot be asked.
+    """
+    body = way_question(
+        remote,
+        source=local,
+        ifindex=ifindex if is_link_local(remote) else 0,  # its zone (RFC 4007 s6) is the device
+        mark=mark,
+        protocol=protocol,
+        port=port,
+    )
+    answer = _ask(message(RTM_GETROUTE, 0, 1, body))
+    way = read_way(answer)
+    if way is None:
+        number = error_of(answer) if answer[4:6] == _ERROR else ENETUNREACH
+        if number == EINVAL:
+            raise PinError(EINVAL, f"source {local} is no address of this host")
+        raise NoRoute(number or EHOSTUNREACH, f"{pvd.name} has no route to {remote}")
+    if (reason := strays(pvd, ifindex, remote, local, way)) is not None:
+        raise PinError(ENETUNREACH, reason)
+
+
+_ERROR = struct.pack("=H", NLMSG_ERROR)
 
 
 def _request(family: int, remote: str, local: str | None, ifindex: int, flags: int) -> bytes:

@@ -10,6 +10,10 @@ class PinError(OSError):
     """A socket could not be pinned to its provisioning domain, so it was not opened."""
 
 
+class RuleError(OSError):
+    """Rules and routes for PvDs cannot be installed."""
+
+
 class NoRoute(OSError):
     """The device of the provisioning domain has no route to that destination."""
 

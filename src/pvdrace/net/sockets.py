@@ -2,7 +2,8 @@
 
 The one place where sockets are made: connection attempts, DNS over UDP and DNS over TCP all come here.
 A pin that cannot be set is an error of that socket, never a socket without the pin (fail closed).
-Nothing here needs a privilege: Linux lets anybody bind a *fresh* socket to a device (5.7 and later).
+No privilege is needed to bind a *fresh* socket to a device (Linux 5.7 and later) or to a source address; to
+set a mark takes CAP_NET_ADMIN or CAP_NET_RAW (Linux 5.17 and later for the latter).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from errno import EADDRNOTAVAIL, EAFNOSUPPORT, ENODEV
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV, EPERM
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import is_link_local, parse_literal
-from .admission import check_route
+from ..race.ordering import source_address
+from .admission import check_route, check_way
 from .failures import NoRoute, PinError, describe
+from .pins import parse_pin
 
 if TYPE_CHECKING:
     from ..model import ProvisioningDomain
@@ -31,6 +34,7 @@ __all__ = [
     "start_connect",
 ]
 
+_PROTOCOLS = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
 _NON_BLOCKING = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _BIND_ADDRESS_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT, which the socket module lacks before 3.12
 _BINDTOIFINDEX = 62  # SO_BINDTOIFINDEX: read, it is the index of the device that the socket is bound to
@@ -47,16 +51,17 @@ class Handshake(NamedTuple):
 def open_pinned(
     pvd: ProvisioningDomain, kind: int, remote: str, port: int, *, local: str | None = None
 ) -> socket.socket:
-    """Open a non-blocking socket to ``remote`` that is pinned to ``pvd``: its device first, then its source.
+    """Open a non-blocking socket to ``remote`` that is pinned to ``pvd`` in the way that its ``pin`` says.
 
     ``kind`` is SOCK_STREAM (returned unconnected, see `start_connect`) or SOCK_DGRAM (returned connected, so
-    that the kernel drops what comes from anybody else). ``local`` is the source address, None leaves it to
-    the kernel. Both pins are needed: the device alone does not match a ``from`` rule, the source alone does
-    not choose the device.
+    that the kernel drops what comes from anybody else). ``local`` is the source address; None leaves it to
+    the kernel where the device is bound, and to RFC 6724 s5 elsewhere. The device is bound together with the
+    source, because the device alone does not match a ``from`` rule. Without the device nothing is sent before
+    the kernel has said that source and mark lead out of it.
 
-    Raises `PinError` if the PvD has no device, or a pin cannot be set; `NoRoute` if the device has no
-    IPv4 route to ``remote`` (for IPv6 the kernel itself says so at connect); OSError if a datagram socket
-    cannot connect; ValueError if ``remote`` is not an IP literal.
+    Raises `PinError` if the PvD has no device, a pin cannot be set, or does not lead out of the device;
+    `NoRoute` if there is no route to ``remote`` (for IPv6 with the device bound, the kernel itself says so
+    at connect); OSError if a datagram socket cannot connect; ValueError if ``remote`` is not an IP literal.
     """
     address = socket_address(pvd, remote, port)
     family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
@@ -66,12 +71,14 @@ def open_pinned(
         if pvd.is_loopback and (remote == "::1" or remote.startswith("127.")):
             if local is not None:
                 _pin_source(sock, pvd, local)
-        else:
+        elif pvd.pin == "device" or pvd.is_loopback:
             ifindex = _pin_device(sock, pvd)
             if local is not None:
                 _pin_source(sock, pvd, local)
             if family == socket.AF_INET and not pvd.is_loopback:
                 check_route(pvd, remote, local, ifindex=ifindex)
+        else:
+            _pin_by_rule(sock, pvd, address[0], port, local)
         if kind == socket.SOCK_DGRAM:
             sock.connect(address)
     except BaseException:
@@ -128,6 +135,36 @@ def _pin_device(sock: socket.socket, pvd: ProvisioningDomain) -> int:
         raise PinError(
             error.errno, f"cannot pin to {pvd.interface}: {os.strerror(error.errno or 0)}"
         ) from error
+
+
+def _pin_by_rule(
+    sock: socket.socket, pvd: ProvisioningDomain, remote: str, port: int, local: str | None
+) -> None:
+    """Bind to a source address, set the mark if there is one, and see that the rules do the rest."""
+    try:
+        mark = parse_pin(pvd.pin).mark
+        ifindex = pvd.ifindex or socket.if_nametoindex(pvd.interface or "")
+    except ValueError as error:
+        raise PinError(EINVAL, str(error)) from None
+    except OSError as error:
+        raise PinError(ENODEV, f"{pvd.name} has no interface") from error
+    source = local or source_address(pvd, remote)
+    if source is None:
+        raise PinError(EADDRNOTAVAIL, f"{pvd.name} has no address to send to {remote} from")
+    if mark:
+        _pin_mark(sock, mark)
+    _pin_source(sock, pvd, source)
+    check_way(pvd, remote, source, ifindex=ifindex, mark=mark, protocol=_PROTOCOLS[sock.type], port=port)
+
+
+def _pin_mark(sock: socket.socket, mark: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        if error.errno == EPERM:
+            why = "this takes CAP_NET_ADMIN or CAP_NET_RAW"
+        raise PinError(error.errno, f"cannot set mark {mark}: {why}") from error
 
 
 def _pin_source(sock: socket.socket, pvd: ProvisioningDomain, local: str) -> None:

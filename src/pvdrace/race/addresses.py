@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..model import ProvisioningDomain
+    from ..model import AddressTable, ProvisioningDomain, ScopeRow
 
 LINK_LOCAL_SCOPE = 0x2
 SITE_LOCAL_SCOPE = 0x5
@@ -100,6 +100,8 @@ def policy(table: PolicyTable, address: int) -> PolicyRow:
 
 def policy_table(pvd: ProvisioningDomain) -> PolicyTable:
     """The policy table of a PvD. Raises ValueError for a name that no table has."""
+    if pvd.custom_table is not None and pvd.custom_table.name == pvd.address_table:
+        return _custom(pvd.custom_table)
     table = POLICY_TABLES.get(pvd.address_table)
     if table is None:
         raise ValueError(
@@ -109,6 +111,44 @@ def policy_table(pvd: ProvisioningDomain) -> PolicyTable:
         local = [PolicyRow(prefix, 45, 14) for prefix in known_local_prefixes(pvd)]
         return _longest_first((*local, *table)) if local else table
     return table
+
+
+class Variation(NamedTuple):
+    """What of RFC 6724 s6 a table goes without: rule 3, and rule 9 between two IPv4 addresses."""
+
+    rule_3: bool = True
+    rule_9_ipv4: bool = True
+
+
+def variation(pvd: ProvisioningDomain) -> Variation:
+    """How the destination rules of a PvD differ from the RFC's, which is by the name of its table."""
+    return _VARIATIONS.get(pvd.address_table, _AS_THE_RFC)
+
+
+def scopes4(pvd: ProvisioningDomain) -> tuple[tuple[Prefix, int], ...]:
+    """The scopes of IPv4 prefixes that a PvD's own table has, the longest prefix first; often none."""
+    if pvd.custom_table is None or pvd.custom_table.name != pvd.address_table:
+        return ()
+    return _scopes(pvd.custom_table.scopes4)
+
+
+def families_may_tie(table: PolicyTable) -> bool:
+    """Whether an IPv4 and an IPv6 destination can have the same precedence."""
+    four = {row.precedence for row in table if row.prefix.length >= 96 and is_ipv4(row.prefix.value)}
+    four.add(policy(table, _MAPPED).precedence)
+    six = {row.precedence for row in table if not (row.prefix.length >= 96 and is_ipv4(row.prefix.value))}
+    return not four.isdisjoint(six)
+
+
+@lru_cache(maxsize=64)
+def _custom(table: AddressTable) -> PolicyTable:
+    return make_table({row.prefix: (row.precedence, row.label) for row in table.rows})
+
+
+@lru_cache(maxsize=64)
+def _scopes(rows: tuple[ScopeRow, ...]) -> tuple[tuple[Prefix, int], ...]:
+    found = ((parse_prefix(row.prefix), row.scope) for row in rows)
+    return tuple(sorted(found, key=lambda row: -row[0].length))
 
 
 def known_local_prefixes(pvd: ProvisioningDomain) -> tuple[Prefix, ...]:
@@ -150,6 +190,9 @@ _RFC_6724 = {
     "3ffe::/16": (1, 12),
 }
 
+_AS_THE_RFC = Variation()
+_VARIATIONS = {"android-2.2": Variation(rule_3=False, rule_9_ipv4=False)}
+
 #: The tables that a PvD may name in ``address_table``.
 POLICY_TABLES: dict[str, PolicyTable] = {
     # RFC 6724 s2.1.
@@ -172,6 +215,16 @@ POLICY_TABLES: dict[str, PolicyTable] = {
             "fec0::/10": (40, 5),
             "fc00::/7": (40, 6),
             "2001::/32": (40, 7),
+        }
+    ),
+    # RFC 3484 s2.1; `variation` knows the rules of s6 that Android 2.2 left out.
+    "android-2.2": make_table(
+        {
+            "::1/128": (50, 0),
+            "::/0": (40, 1),
+            "2002::/16": (30, 2),
+            "::/96": (20, 3),
+            "::ffff:0:0/96": (10, 4),
         }
     ),
 }

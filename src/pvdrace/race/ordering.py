@@ -6,22 +6,27 @@ is worked out once and kept with the PvD: a connect that has seen its destinatio
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import Candidate
 from .addresses import (
+    GLOBAL_SCOPE,
     LINK_LOCAL_SCOPE,
     PolicyTable,
     Prefix,
     common_prefix_length,
+    families_may_tie,
     is_ipv4,
     parse,
     parse_prefix,
     policy,
     policy_table,
     scope,
+    scopes4,
+    variation,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +56,9 @@ def order(
     known = _destinations(pvd)
     found = [d for a in addresses if (d := known[a]).unusable is None]
     if len(found) > 1:
-        if rtt:
+        if known.families_may_tie:
+            found = _sorted_within_families(found, rtt or {})
+        elif rtt:
             found.sort(key=lambda d: (d.rules_2_to_8, rtt.get(d.address, inf), d.rule_9))
         else:
             found.sort(key=_rules_2_to_9)
@@ -134,6 +141,27 @@ class _Destination(NamedTuple):
 
 _family = attrgetter("family")
 _rules_2_to_9 = attrgetter("rules_2_to_9")
+_rule_9 = attrgetter("rule_9")
+_PRECEDENCES = (1 << 31) - 1  # as many as glibc takes; RFC 7078 has 8 bits
+
+
+def _sorted_within_families(found: list[_Destination], rtt: Mapping[str, float]) -> list[_Destination]:
+    """Sort where a table gives both families one precedence: rule 9 then compares inside each (s6).
+
+    It is no order among all of them: so among equals the places of a family stay its own (rule 10).
+    """
+
+    def rules_2_to_8(destination: _Destination) -> tuple[int, float]:
+        return destination.rules_2_to_8, rtt.get(destination.address, inf)
+
+    woven: list[_Destination] = []
+    for _, equals in groupby(sorted(found, key=rules_2_to_8), rules_2_to_8):
+        run = list(equals)
+        by_rule_9 = {
+            family: iter(sorted((d for d in run if d.family == family), key=_rule_9)) for family in (4, 6)
+        }
+        woven += [next(by_rule_9[d.family]) for d in run]
+    return woven
 
 
 class _Source(NamedTuple):
@@ -163,10 +191,14 @@ class _Destinations(dict[str, _Destination]):
 
     def __init__(self, pvd: ProvisioningDomain) -> None:
         self.table: PolicyTable = policy_table(pvd)
+        self.families_may_tie = families_may_tie(self.table)
+        self.variation = variation(pvd)
+        self.scopes4 = scopes4(pvd)
         ipv4, ipv6 = (policy(self.table, parse(address)).precedence for address in ("0.0.0.0", "2000::"))
         self.ipv4_first = ipv4 > ipv6
         self.routes = [parse_prefix(route.destination) for route in pvd.routes]
-        self.sources = [_source(local, self.table) for local in pvd.addresses]
+        self.hops = [(parse_prefix(r.destination), r.gateway, r.source) for r in pvd.routes if r.family == 4]
+        self.sources = [self._local(local) for local in pvd.addresses]
 
     def __missing__(self, address: str) -> _Destination:
         if len(self) >= self.LIMIT:
@@ -180,16 +212,18 @@ class _Destinations(dict[str, _Destination]):
         source = self._source(value, family)
         route = self._route_length(value, family)
         row = policy(self.table, value)
-        reach = scope(value)
+        reach = self._scope(value)
         # Deliberate: no rule 4 (s6), there are no home addresses without mobile IP; and no rule 7 (s6), all
         # destinations of a PvD leave by its one interface, so none is more encapsulated than another.
         rule_2 = source is not None and source.scope != reach
-        rule_3 = source is not None and source.local.deprecated
+        rule_3 = source is not None and source.local.deprecated and self.variation.rule_3
         rule_5 = source is not None and source.label != row.label
-        rules_2_to_8 = rule_2 << 14 | rule_3 << 13 | rule_5 << 12 | (255 - row.precedence) << 4 | reach
-        # Rule 9 compares within one family. One number is enough for that: no two families tie at rule 6,
-        # because no table gives a precedence of IPv4's to anything else.
-        rule_9 = 128 - (_common_prefix(source, value) if source else 0)
+        rule_6 = _PRECEDENCES - row.precedence
+        rules_2_to_8 = rule_2 << 37 | rule_3 << 36 | rule_5 << 35 | rule_6 << 4 | reach
+        # Rule 9 compares within one family. One number is enough for that where no two families tie at rule
+        # 6: the built-in tables give no precedence of IPv4's to anything else.
+        counts = source is not None and (family == 6 or self.variation.rule_9_ipv4)
+        rule_9 = 128 - (_common_prefix(source, value) if counts and source else 0)
         return _Destination(
             address,
             family,
@@ -229,15 +263,29 @@ class _Destinations(dict[str, _Destination]):
         of_family = [s for s in self.sources if s.local.family == family]
         if not of_family:
             return None
+        reach, label = self._scope(value), policy(self.table, value).label
         if family == 4:
-            return min(of_family, key=lambda s: _ipv4_source_rules(s, value))
-        reach, label = scope(value), policy(self.table, value).label
+            hop, preferred = self._next_hop(value)
+            return min(of_family, key=lambda s: _ipv4_source_rules(s, value, reach, hop, preferred))
         return min(of_family, key=lambda s: _source_rules(s, value, reach, label))
 
+    def _next_hop(self, value: int) -> tuple[int | None, str | None]:
+        """Of the most specific route to an IPv4 address: its gateway, and the source that it prefers."""
+        covering = [hop for hop in self.hops if hop[0].covers(value)]
+        if not covering:
+            return None, None
+        _, gateway, preferred = max(covering, key=lambda hop: hop[0].length)
+        return None if gateway is None else parse(gateway), preferred
 
-def _source(local: LocalAddress, table: PolicyTable) -> _Source:
-    value = parse(local.address)
-    return _Source(local, value, parse_prefix(str(local)), scope(value), policy(table, value).label)
+    def _local(self, local: LocalAddress) -> _Source:
+        value = parse(local.address)
+        on_link = parse_prefix(str(local))
+        return _Source(local, value, on_link, self._scope(value), policy(self.table, value).label)
+
+    def _scope(self, value: int) -> int:
+        if self.scopes4 and is_ipv4(value):
+            return next((reach for prefix, reach in self.scopes4 if prefix.covers(value)), GLOBAL_SCOPE)
+        return scope(value)
 
 
 def _source_rules(source: _Source, destination: int, reach: int, label: int) -> tuple[object, ...]:
@@ -258,17 +306,21 @@ def _source_rules(source: _Source, destination: int, reach: int, label: int) -> 
     )
 
 
-def _ipv4_source_rules(source: _Source, destination: int) -> tuple[object, ...]:
-    """RFC 6724 s5 leaves IPv4 open, and the kernel's preferred source is not known here.
+def _ipv4_source_rules(
+    source: _Source, destination: int, reach: int, next_hop: int | None, preferred: str | None
+) -> tuple[object, ...]:
+    """RFC 6724 s5 leaves IPv4 open: as the kernel does it, then.
 
-    So: the address that shares its link with the destination, else one of the right scope that is not
-    deprecated, else the first.
+    The address that the route prefers; else one that shares its link with the destination, or with the next
+    hop; else one of the right scope that is not deprecated; else the first.
     """
-    on_link = source.on_link.covers(destination)
+    near = source.on_link.covers(destination if next_hop is None else next_hop)
     return (
         source.value != destination,
-        -source.on_link.length if on_link else 0,
-        _scope_rule(source.scope, scope(destination)),
+        source.local.address != preferred,
+        -source.on_link.length if source.on_link.covers(destination) else 0,
+        not near,
+        _scope_rule(source.scope, reach),
         source.local.deprecated,
     )
 
