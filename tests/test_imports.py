@@ -10,6 +10,7 @@ import pytest
 import pvdrace
 
 PUBLIC = [
+    "Answer",
     "Configuration",
     "ConfigurationError",
     "ConnectFailed",
@@ -32,6 +33,7 @@ PUBLIC = [
     "Reached",
     "ResolutionFailed",
     "Rule",
+    "WaitTimeout",
     "__version__",
     "connect",
     "open_connection",

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pvdrace import files
 from pvdrace.config import PROFILES, Configuration, parse
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link
 from pvdrace.expectation import EXPECT_NOTHING, Expectation, Expectations
-from pvdrace.files import profile
+from pvdrace.files import profile, read_configuration
 from pvdrace.model import (
     Cost,
     CostClass,
@@ -31,6 +32,7 @@ from pvdrace.model import (
 from pvdrace.policy import Policy
 from pvdrace.policy_file import PolicyFile
 from pvdrace.pvd_config import Override, PvdConfig
+from pvdrace.race.ordering import order as address_order
 from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import rank
 from pvdrace.rules import Match, Rule
@@ -121,6 +123,8 @@ def in_groups(**groups: str) -> tuple[ProvisioningDomain, ...]:
         ("blackberry", THREE, "backup", "cell"),
         ("blackberry", in_groups(wifi="wap", wired="bis"), "browser", "wired wifi cell"),
         ("blackberry", in_groups(wifi="bes"), "enterprise", "wifi"),
+        ("android-2.2", THREE, None, "wired wifi cell"),
+        ("android-2.2", in_groups(cell="mms supl"), "mms", "cell"),
         ("amss-netpolicy", THREE, None, "cell wired wifi"),
         ("amss-netpolicy", (*THREE, one("cdma", "cdma"), one("lte", "lte")), "ANY_CELLULAR", "cell cdma lte"),
         ("amss-netpolicy", THREE, "ANY_WIRELESS", "cell wifi"),
@@ -187,6 +191,7 @@ NETWORKS = PvdSet(
         ("www.branch.example", 443, "office"),  # no rule: the zone of a PvD, and its owner alone
     ],
 )
+@pytest.mark.row("3.6")
 def test_the_destination_leads_to_the_group(host: str, port: int, expected: str) -> None:
     """S60 automatic after destination network chosen: suffix, subnet and zones lead to the group."""
     files = () if host.endswith("branch.example") else (profile("s60-snap"),)
@@ -222,6 +227,7 @@ def netpolicy(words: str) -> Policy:
         ("", "", "prohibit:cost:variable", "cell wired", {"wifi": "system"}),
     ],
 )
+@pytest.mark.row("3.36", "3.40")
 def test_which_netpolicy_holds(
     call: str, application: str, system: str, expected: str, left_out: dict[str, str]
 ) -> None:
@@ -259,6 +265,7 @@ def test_technology_version_and_profile(label: str | None, call: str, expected: 
 # ---------------------------------------------------------------------- what history and the link say
 
 
+@pytest.mark.row("3.14")
 def test_windows_mobiles_attributes_in_their_order() -> None:
     """Windows Mobile: cost, then security, bandwidth, error rate, latency; each decides where those tie."""
     a, b = one("a", cost="fixed"), one("b", cost="fixed")
@@ -272,6 +279,7 @@ def test_windows_mobiles_attributes_in_their_order() -> None:
     assert order(chosen("windows-mobile", (a, b), expected=served)) == "b a"  # bundling
 
 
+@pytest.mark.row("3.43")
 def test_arena_availability_then_cost_then_stability() -> None:
     a, b = one("a", cost="fixed"), one("b", cost="fixed")
     flapping = {"a": Expectation(flaps=8)}
@@ -281,6 +289,7 @@ def test_arena_availability_then_cost_then_stability() -> None:
     assert order(chosen("arena", (gone, b))) == "b a"
 
 
+@pytest.mark.row("5.1")
 def test_htc_the_last_that_worked_is_the_first() -> None:
     """And the stronger one only where none worked."""
     a, b = one("a", "wifi", link_quality=0.9), one("b", "wifi", link_quality=0.2)
@@ -290,6 +299,7 @@ def test_htc_the_last_that_worked_is_the_first() -> None:
     assert order(rank(PvdSet((a, b)), HOST, expected=served)) == "a b"  # clearly faster, which counts here
 
 
+@pytest.mark.row("4.3")
 def test_windows_spreads_equals_by_destination_and_keeps_to_it() -> None:
     """RFC 4311, since Vista: among equal metrics; the same destination always by the same one."""
     equals = (one("a", metric=5), one("b", metric=5), one("c", metric=6))
@@ -328,6 +338,7 @@ def place(ranking: Ranking, name: str) -> int:
     st.sampled_from(["cost", "preference"]),
     st.data(),
 )
+@pytest.mark.row("3.14", "3.27")
 def test_no_term_raises_who_gets_worse_in_it(
     pvds: list[ProvisioningDomain], label: str | None, term: str, data: st.DataObject
 ) -> None:
@@ -386,6 +397,39 @@ def test_the_order_of_leases_changes_nothing() -> None:
     assert found[0].pvds == found[1].pvds
     layers = [("profile", policy)] if (policy := profile("dhclient").policy) else []
     assert order(rank(found[0], HOST, layers)) == order(rank(found[1], HOST, layers)) == "a b"
+
+
+# ---------------------------------------------------------------------- address selection
+
+
+def test_linux_has_the_tables_of_gai_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux RFC 3484 + /etc/gai.conf: one line replaces the default; without the file it is glibc's own."""
+    monkeypatch.setattr(files, "GAI_CONF", str(tmp_path / "gai.conf"))
+    state = KernelState(
+        links=(Link(2, "a"),),
+        addresses=(Address(2, "10.2.0.2", 24), Address(2, "2001:db8:2::2", 64)),
+        routes=(KernelRoute(2, "0.0.0.0/0", "10.2.0.1", 1), KernelRoute(2, "::/0", "fe80::1", 1)),
+    )
+    for text, first in (("", 6), ("precedence ::ffff:0:0/96 100\n", 4)):
+        (tmp_path / "gai.conf").write_text(text)
+        found = merge(read_configuration(Configuration(profile="linux")), state)["a"]
+        candidates = address_order(found, ["2001:db8:99::1", "198.51.100.1"], 443)
+        assert candidates[0].family == first
+
+
+@pytest.mark.row("3.34")
+def test_two_ipv4_addresses_keep_the_order_of_the_dns() -> None:
+    """Android 2.2: RFC 3484 minus rules 3, 4, 7; rule 9 v6 only. Without it, rule 9 sorts IPv4 too."""
+    state = KernelState(
+        links=(Link(2, "a"),),
+        addresses=(Address(2, "203.0.113.2", 24), Address(2, "2001:db8:2::2", 48)),
+        routes=(KernelRoute(2, "0.0.0.0/0", "203.0.113.1", 1), KernelRoute(2, "::/0", "fe80::1", 1)),
+    )
+    four, six = ["192.0.2.1", "203.0.113.9"], ["2001:db8:f::1", "2001:db8:2:1::1"]  # the second is nearer
+    for name, fours in (("android-2.2", four), (None, four[::-1])):
+        found = merge(read_configuration(Configuration(profile=name)), state)["a"]
+        assert [c.remote for c in address_order(found, four, 443)] == fours
+        assert [c.remote for c in address_order(found, six, 443)] == six[::-1]
 
 
 # ---------------------------------------------------------------------- your own rules, and the page

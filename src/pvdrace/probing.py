@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -23,25 +24,52 @@ from .race.outcome import Won
 from .reachability import summed_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anyio.abc import TaskGroup
 
     from .config import Configuration
-    from .dns.conversations import Release
-    from .model import ProvisioningDomain, Reached
+    from .dns.resolver import PvdResolver
+    from .model import ProvisioningDomain, PvdSet, Reached
     from .monitor import Monitor
+    from .net.lingering import Lingering
     from .probes.plan import Layers, Probe
     from .race.report import RaceReport
 
 log = logging.getLogger("pvdrace")
 
 
+class Finding(ABC):
+    """The part of a `Connector` that finds out what PvDs reach."""
+
+    _probing: Probing
+
+    @abstractmethod
+    async def snapshot(self) -> PvdSet:
+        """The PvDs of this host, as they are now."""
+
+    @property
+    def probes(self) -> bool:
+        """Whether the configuration says what to ask in probes; otherwise nothing is."""
+        return self._probing.enabled
+
+    async def probe(self, *names: str) -> dict[str, tuple[Reached, ...]]:
+        """Probe these PvDs now, or all: what each of their families reaches; also in the next `snapshot`.
+
+        Nothing for a PvD that is not probed: policy prohibits it, it is unusable or has a proxy, or the
+        configuration does not say what to ask. One probe serves all who want it at the same time. Raises
+        ValueError for a name that is no PvD, OSError where this host cannot.
+        """
+        await self.snapshot()
+        return await self._probing.probe(names)
+
+
 class Probing:
     """The probes of one connector; ``enabled``: whether the configuration says what to ask.
 
-    ``layers`` gives the policies for a destination, without a call's. ``forget`` is told of a PvD whose DNS
-    answers may have been a portal's. ``release``: see `Prober`. Raises `ConfigurationError` as `Prober`.
+    ``layers`` gives the policies for a destination, without a call's. ``resolver`` is told of a PvD whose
+    answers may have been a portal's. ``lingering`` takes sockets over where policy asks for silence. Raises
+    `ConfigurationError` as `Prober`.
     """
 
     def __init__(
@@ -49,17 +77,16 @@ class Probing:
         configuration: Configuration,
         monitor: Monitor,
         layers: Layers,
-        *,
-        forget: Callable[[str], None],
-        release: Release,
+        resolver: PvdResolver,
+        lingering: Lingering,
     ) -> None:
         settings = configuration.probe
         self.enabled = settings is not None or any(pvd.captive_api for pvd in configuration.pvds)
         self._settings = settings or ProbeSettings()
         self._monitor = monitor
         self._layers = layers
-        self._forget = forget
-        self._prober = Prober(self._settings, release=release)
+        self._resolver = resolver
+        self._prober = Prober(self._settings, release=lingering.release)
         self._schedule = Schedule(self._settings)
         self._running: dict[tuple[str, int], _Running] = {}
         self._bell: anyio.Event | None = None
@@ -186,7 +213,7 @@ class Probing:
         if self._monitor.learn(pvd, reached):
             told = (*reached, *(before.reached if before is not None else ()))
             if any(one.state is Reachability.PORTAL for one in told):
-                self._forget(pvd.name)
+                self._resolver.forget(pvd.name)
 
     def _ring(self) -> None:
         if self._bell is not None:

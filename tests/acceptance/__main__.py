@@ -1,4 +1,4 @@
-"""``python -m acceptance [JUNIT.XML]``: write the page from a run's results.
+"""``python -m acceptance [JUNIT.XML ...]``: write the page from the results of a run, or of several.
 
 Without one: after a change of marks or rows. The results of rows that have not changed stay.
 """
@@ -6,6 +6,7 @@ Without one: after a change of marks or rows. The results of rows that have not 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import marks, page, rows
@@ -14,7 +15,9 @@ TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "acceptance.md"
 
 if __name__ == "__main__":
-    results = page.read_junit(Path(sys.argv[1]).read_text("utf-8")) if len(sys.argv) > 1 else {}
+    results: dict[tuple[str, str], Sequence[tuple[str, str]]] = {}
+    for file in sys.argv[1:]:
+        results |= page.read_junit(Path(file).read_text("utf-8"))
     sections, all_rows = rows.read(rows.FILE.read_text("utf-8"))
     text = page.render(sections, all_rows, marks.collect(TESTS), results)
     PAGE.write_text(text if results else page.with_results_of(PAGE.read_text("utf-8"), text), "utf-8")

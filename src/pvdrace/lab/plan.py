@@ -35,6 +35,8 @@ PORTAL_TLS_PORT = 5443
 # The Captive Portal API of a provider (RFC 8908), at its gateway: reachable before a login.
 PORTAL_API_NAME = "capport.example.test"
 PORTAL_API_PORT = 8443
+PROXY_PORT = 3128
+SOCKS_PORT = 1080
 
 
 @dataclass(frozen=True, slots=True)
