@@ -81,7 +81,7 @@ def test_the_rules_that_a_policy_may_name_are_those_there_are() -> None:
 
 def test_a_portal_is_out_and_its_page_is_named() -> None:
     hotel = pvd("hotel", reachability=PORTAL, reached=(reached(4, PORTAL, portal="https://login.example/"),))
-    check("hotel out (behind a captive portal, https://login.example/)", hotel)
+    check("hotel out (behind a captive portal (https://login.example/))", hotel)
 
 
 @pytest.mark.parametrize(
