@@ -247,7 +247,7 @@ def _incumbents(several: Sequence[Expectation]) -> list[bool]:
     do, and is measured from then on; one that does not come first displaces nobody. Where nobody of them
     served last, this rule has nothing to say.
     """
-    somebody = any([known.incumbent for known in several])
+    somebody = any(known.incumbent for known in several)
     return [somebody and not known.incumbent and known.ready is not None for known in several]
 
 
