@@ -66,7 +66,7 @@ async def test_a_prohibited_default_link_sees_no_packet_at_all(lab: Lab) -> None
 
 @pytest.mark.row("6.1")
 async def test_control_a_plain_close_sends_some(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pvdrace.connector.forbids", lambda policies, ranking: False)
+    monkeypatch.setattr("pvdrace.decisions.forbids", lambda policies, ranking: False)
     monkeypatch.setattr("pvdrace.net.lingering.PATIENCE", 0.0)
     await connect_and_close(lab, NO_ETH)
     assert lab["eth"].counters().packets > 0
