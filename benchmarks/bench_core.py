@@ -1,4 +1,4 @@
-"""What the sans-IO core costs: beside one real connect, and beside a simulation of the same race on trio.
+"""What the sans-IO core and the ranking cost: beside one real connect, and beside a race on trio's clock.
 
     python benchmarks/bench_core.py [--check]
 
@@ -23,7 +23,11 @@ import anyio
 import trio
 import trio.testing
 
+from pvdrace.config import Configuration
+from pvdrace.decisions import Decisions
 from pvdrace.drivers.virtual import simulate
+from pvdrace.expectation import Expectation
+from pvdrace.history import History
 from pvdrace.model import Endpoint, PvdSet
 from pvdrace.race.actions import Connect
 from pvdrace.race.events import LookupAnswered, Ready
@@ -99,10 +103,12 @@ def one_attempt() -> list[Row]:
         raw_times: list[float] = []
         awaited_times: list[float] = []
         core_times: list[float] = []
+        rankings = Ranked()
         for _ in range(ROUNDS):
             raw_times += timed(raw, 100)
             awaited_times += asyncio.run(awaited(address, 100))
             core_times += timed(core, 100)
+            rankings.measure()
     finally:
         server.terminate()
         server.join()
@@ -117,7 +123,70 @@ def one_attempt() -> list[Row]:
             f"<= {CORE_SHARE:.0%} of raw",
             share <= CORE_SHARE * connect,
         ),
+        *rankings.rows(connect),
     ]
+
+
+class Ranked:
+    """Four PvDs of which the times are known, ranked for one destination."""
+
+    ENDPOINT = Endpoint(HOST, 443)
+
+    def __init__(self) -> None:
+        names = ("eth", "wifi", "lte", "vpn")
+        self.pvds = build_pvds({name: pvd(cost="unmetered") for name in names})
+        times = {name: (0.02 * n, 0.05 * n) for n, name in enumerate(names, 1)}
+        known = {
+            name: Expectation(ready, soon, incumbent=name == "eth") for name, (ready, soon) in times.items()
+        }
+        # As after each connection: a little else is known of the one that has won.
+        self.known = [known, {**known, "eth": Expectation(0.021, 0.051, incumbent=True)}]
+        self.turn = 0
+        self.decisions = Decisions(Configuration(), None, Pacing(), History())
+        self.warm_times: list[float] = []
+        self.cold_times: list[float] = []
+        self.other_times: list[float] = []
+        self.names = 0
+        self.kept_times: list[float] = []
+
+    def warm(self) -> None:
+        self.turn ^= 1
+        rank(self.pvds, self.ENDPOINT, expected=self.known[self.turn])
+
+    def cold(self) -> None:
+        """For a snapshot that is new: nothing of the ranking is kept from before."""
+        rank(PvdSet(self.pvds.pvds), self.ENDPOINT, expected=self.known[0])
+
+    def another(self) -> None:
+        """For a name that this snapshot has not been asked about."""
+        self.names += 1
+        rank(self.pvds, Endpoint(f"host{self.names}.example.com", 443), expected=self.known[0])
+
+    def kept(self) -> None:
+        """What a connection pays where nothing changed: the connector keeps its rankings."""
+        self.decisions.decide(self.pvds, self.ENDPOINT, None, None, "tcp", 0.0)
+
+    def measure(self) -> None:
+        self.warm_times += timed(self.warm, 100)
+        self.cold_times += timed(self.cold, 50)
+        self.other_times += timed(self.another, 50)
+        self.kept_times += timed(self.kept, 100)
+
+    def rows(self, connect: float) -> list[Row]:
+        times = (self.warm_times, self.cold_times, self.other_times, self.kept_times)
+        warm, cold, other, kept = map(median, times)
+        return [
+            Row(
+                "rank: four PvDs, warm history, something new learnt",
+                warm,
+                f"{warm / connect:.1%}",
+                "<= raw",
+                warm <= connect,
+            ),
+            Row("the same, nothing new: out of the connector's cache", kept, f"{kept / connect:.1%}"),
+            Row("the same, a name that is new", other, f"{other / connect:.1%}"),
+            Row("the same, a snapshot that is new", cold, f"{cold / connect:.1%}"),
+        ]
 
 
 async def awaited(address: tuple[str, int], times: int) -> list[float]:

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from pvdrace.calls import failure
 from pvdrace.cli.app import app
 from pvdrace.config import parse
 from pvdrace.errors import PvdRaceError
+from pvdrace.files import profile as load_profile
 from pvdrace.model import Reachability
 from pvdrace.policy import Policy
 from pvdrace.race.report import RaceReport
@@ -147,7 +147,10 @@ def test_a_profile_takes_the_place_of_the_files_own(connector: type[FakeConnecto
     arguments = ["connect", "--config", str(file), "host", "80", "--profile", "s60-snap"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     (call,) = connector.calls
-    assert call["config"] == replace(parse(file.read_text("utf-8")), profile="s60-snap")
+    config = call["config"]
+    assert (config.profile, config.files) == ("s60-snap", (load_profile("s60-snap"),))
+    assert config.rules == parse(file.read_text("utf-8")).rules
+    assert config.address_tables == ()  # nothing is left of the other
 
 
 def test_a_profile_that_is_none_is_a_usage_error() -> None:

@@ -44,6 +44,7 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
         ["list"],
         ["resolve"],
         ["connect"],
+        ["history"],
         ["lab"],
         ["lab", "list"],
         ["lab", "run"],

@@ -526,7 +526,7 @@ def test_failures_are_counted_for_the_port_and_fade() -> None:
     assert expectation(known, "a", 800 + 24 * 3600).errors == 0.0
 
 
-def test_the_incumbent_is_who_carried_the_last_connection_to_the_destination_or_at_all() -> None:
+def test_the_incumbent_is_who_carried_the_last_connection_to_the_destination_or_to_the_port() -> None:
     known = History()
     known.learn(A_FAILS, 0)
     assert expectation(known, "b", 0).incumbent
@@ -535,7 +535,22 @@ def test_the_incumbent_is_who_carried_the_last_connection_to_the_destination_or_
     assert not expectation(known, "a", 1).incumbent
     assert expectation(known, "a", 1, host="other.example").incumbent
     assert expectation(known, "a", 1, host="new.example").incumbent
+    assert not expectation(known, "a", 1, port=22).incumbent, "b may have won there because a cannot"
     assert not expectation(known, "a", 1 + 3600, host="new.example").incumbent
+
+
+def test_who_won_while_another_was_away_is_no_incumbent_when_it_is_back() -> None:
+    known = History()
+    known.learn(raced(b=GOOD), 0)
+    pvds = build_pvds({"b": GOOD})
+    both = PvdSet((PVDS["a"], *pvds))
+    assert expectation(known, "b", 1, pvds=both).incumbent
+    known.moved([PvdChange("withdrawn", PVDS["a"])], 2)
+    assert expectation(known, "b", 3, pvds=both).incumbent
+    known.moved([PvdChange("added", PVDS["a"])], 4)
+    assert not expectation(known, "b", 5, pvds=both).incumbent
+    known.learn(raced(b=GOOD), 6)
+    assert expectation(known, "b", 7, pvds=both).incumbent
 
 
 def test_rtt_is_known_by_address_and_stays_the_same_object() -> None:
@@ -575,12 +590,15 @@ def test_flaps_count_in_a_window_and_a_quiet_one_forgives() -> None:
     assert expectation(known, "a", 10 + FLAP_WINDOW).flaps == 0
 
 
-def test_coming_and_going_are_flaps_and_a_change_of_zones_is_none() -> None:
+def test_coming_and_going_are_flaps_also_where_nobody_saw_it_and_a_change_of_zones_is_none() -> None:
     known, a = History(), PVDS["a"]
     known.moved([PvdChange("withdrawn", a)], 0)
+    assert expectation(known, "a", 0).flaps == 1
     known.moved([PvdChange("added", a)], 1)
     known.moved([PvdChange("changed", replace(a, zones=("corp.example",)))], 2)
     assert expectation(known, "a", 2).flaps == 2
+    known.moved([PvdChange("changed", replace(a, attachment=7))], 3)
+    assert expectation(known, "a", 3).flaps == 3
 
 
 def test_what_will_not_be_recognised_again_is_dropped() -> None:

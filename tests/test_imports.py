@@ -10,6 +10,7 @@ import pytest
 import pvdrace
 
 PUBLIC = [
+    "Answer",
     "Configuration",
     "ConfigurationError",
     "ConnectFailed",
@@ -31,6 +32,7 @@ PUBLIC = [
     "Reachability",
     "ResolutionFailed",
     "Rule",
+    "WaitTimeout",
     "__version__",
     "connect",
     "open_connection",

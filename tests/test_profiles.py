@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pvdrace import files
 from pvdrace.config import PROFILES, Configuration, parse
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link
 from pvdrace.expectation import EXPECT_NOTHING, Expectation, Expectations
-from pvdrace.files import profile
+from pvdrace.files import profile, read_configuration
 from pvdrace.model import (
     Cost,
     CostClass,
@@ -31,6 +32,7 @@ from pvdrace.model import (
 from pvdrace.policy import Policy
 from pvdrace.policy_file import PolicyFile
 from pvdrace.pvd_config import Override, PvdConfig
+from pvdrace.race.ordering import order as address_order
 from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import rank
 from pvdrace.rules import Match, Rule
@@ -121,6 +123,8 @@ def in_groups(**groups: str) -> tuple[ProvisioningDomain, ...]:
         ("blackberry", THREE, "backup", "cell"),
         ("blackberry", in_groups(wifi="wap", wired="bis"), "browser", "wired wifi cell"),
         ("blackberry", in_groups(wifi="bes"), "enterprise", "wifi"),
+        ("android-2.2", THREE, None, "wired wifi cell"),
+        ("android-2.2", in_groups(cell="mms supl"), "mms", "cell"),
         ("amss-netpolicy", THREE, None, "cell wired wifi"),
         ("amss-netpolicy", (*THREE, one("cdma", "cdma"), one("lte", "lte")), "ANY_CELLULAR", "cell cdma lte"),
         ("amss-netpolicy", THREE, "ANY_WIRELESS", "cell wifi"),
@@ -393,6 +397,39 @@ def test_the_order_of_leases_changes_nothing() -> None:
     assert found[0].pvds == found[1].pvds
     layers = [("profile", policy)] if (policy := profile("dhclient").policy) else []
     assert order(rank(found[0], HOST, layers)) == order(rank(found[1], HOST, layers)) == "a b"
+
+
+# ---------------------------------------------------------------------- address selection
+
+
+def test_linux_has_the_tables_of_gai_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux RFC 3484 + /etc/gai.conf: one line replaces the default; without the file it is glibc's own."""
+    monkeypatch.setattr(files, "GAI_CONF", str(tmp_path / "gai.conf"))
+    state = KernelState(
+        links=(Link(2, "a"),),
+        addresses=(Address(2, "10.2.0.2", 24), Address(2, "2001:db8:2::2", 64)),
+        routes=(KernelRoute(2, "0.0.0.0/0", "10.2.0.1", 1), KernelRoute(2, "::/0", "fe80::1", 1)),
+    )
+    for text, first in (("", 6), ("precedence ::ffff:0:0/96 100\n", 4)):
+        (tmp_path / "gai.conf").write_text(text)
+        found = merge(read_configuration(Configuration(profile="linux")), state)["a"]
+        candidates = address_order(found, ["2001:db8:99::1", "198.51.100.1"], 443)
+        assert candidates[0].family == first
+
+
+@pytest.mark.row("3.34")
+def test_two_ipv4_addresses_keep_the_order_of_the_dns() -> None:
+    """Android 2.2: RFC 3484 minus rules 3, 4, 7; rule 9 v6 only. Without it, rule 9 sorts IPv4 too."""
+    state = KernelState(
+        links=(Link(2, "a"),),
+        addresses=(Address(2, "203.0.113.2", 24), Address(2, "2001:db8:2::2", 48)),
+        routes=(KernelRoute(2, "0.0.0.0/0", "203.0.113.1", 1), KernelRoute(2, "::/0", "fe80::1", 1)),
+    )
+    four, six = ["192.0.2.1", "203.0.113.9"], ["2001:db8:f::1", "2001:db8:2:1::1"]  # the second is nearer
+    for name, fours in (("android-2.2", four), (None, four[::-1])):
+        found = merge(read_configuration(Configuration(profile=name)), state)["a"]
+        assert [c.remote for c in address_order(found, four, 443)] == fours
+        assert [c.remote for c in address_order(found, six, 443)] == six[::-1]
 
 
 # ---------------------------------------------------------------------- your own rules, and the page

@@ -30,6 +30,7 @@ from pvdrace.model import (
     parse_literal,
 )
 from pvdrace.policy import Policy
+from pvdrace.proxies import parse_proxy
 from pvdrace.race.actions import HELD_BACK, Cancel, Connect, Lookup, Skip
 from pvdrace.race.events import (
     Connected,
@@ -42,6 +43,7 @@ from pvdrace.race.events import (
     Ready,
 )
 from pvdrace.race.nat64 import synthesise
+from pvdrace.race.ordering import unusable
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
@@ -68,6 +70,14 @@ KINDS: tuple[dict[str, Any], ...] = (
     {},
     {"addresses": V4, "routes": (Route("10.0.1.0/24"),)},
     {"unusable": "no carrier"},
+    {"addresses": V6 + V4, "routes": DEFAULTS, "proxy": "http://10.0.1.9:3128"},
+    {
+        "addresses": V6 + V4,
+        "routes": DEFAULTS,
+        "proxy": "socks5://[2001:db8:1::9]:1080",
+        "proxy_or_direct": True,
+    },
+    {"addresses": V4, "routes": DEFAULTS[1:], "proxy": "http://[2001:db8:1::9]:80", "proxy_or_direct": True},
 )
 
 pvds = st.builds(
@@ -155,7 +165,9 @@ class RaceMachine(RuleBasedStateMachine):
         self.connected: set[int] = set()
         self.answers: dict[str, set[str]] = {}
         self.last_start: dict[str, float] = {}
-        self.dialled: set[tuple[str, str]] = set()
+        self.dialled: set[tuple[str, str, str | None]] = set()
+        self.proxied: set[str] = set()
+        """PvDs of which an attempt through the proxy is over, and had not been held back."""
         self.hurried: set[str] = set()
         """PvDs in which an attempt failed since the last start."""
         self.grown = False
@@ -292,7 +304,8 @@ class RaceMachine(RuleBasedStateMachine):
         self.order = [r for r in self.order if r.pvd.name != pvd]
         self.answers.pop(pvd, None)
         self.last_start.pop(pvd, None)
-        self.dialled = {(name, remote) for name, remote in self.dialled if name != pvd}
+        self.dialled = {dialled for dialled in self.dialled if dialled[0] != pvd}
+        self.proxied.discard(pvd)
 
     # ------------------------------------------------------------------ what the driver does
 
@@ -343,7 +356,9 @@ class RaceMachine(RuleBasedStateMachine):
                 self.over_and_done(target)
                 if action.reason == HELD_BACK:
                     assert isinstance(target, Connect)
-                    self.dialled.remove((target.candidate.pvd.name, target.candidate.remote))
+                    self.dialled.remove((target.candidate.pvd.name, target.candidate.remote, target.through))
+                    if target.through is not None:
+                        self.proxied.discard(target.candidate.pvd.name)
             elif isinstance(action, Lookup | Connect):
                 assert starts, "only start and tick begin something"
                 assert action.id not in self.open, "law 2: an id used twice"
@@ -352,6 +367,8 @@ class RaceMachine(RuleBasedStateMachine):
                 self.open[action.id] = action
                 if isinstance(action, Connect):
                     self.connect(action)
+                else:
+                    self.no_way_past_the_proxy(action)
             self.allowed(action)
         if self.outcome is not None:
             assert not actions, "an action after the end"
@@ -366,17 +383,34 @@ class RaceMachine(RuleBasedStateMachine):
         self.in_time(pvd.name)
         self.last_start[pvd.name] = self.now
         literal = parse_literal(self.endpoint.host)
-        if literal is not None:
+        if action.through is not None:
+            assert not is_loopback(self.endpoint.host), "the host itself is no matter for a proxy"
+            proxy = parse_proxy(action.through)
+            assert action.through == pvd.proxy
+            assert (remote, port) == (proxy.address, proxy.port)
+        elif literal is not None:
             assert remote in synthesise(pvd, [literal.address])
         elif is_loopback(self.endpoint.host):
             assert remote in ("::1", "127.0.0.1")
         else:
             assert remote in self.answers[pvd.name], "law 4: dialled in a PvD that did not answer it"
-        assert port == 443
+        assert action.through is not None or port == 443
         assert family == (6 if ":" in remote else 4)
         assert local is None or local in {a.address for a in pvd.addresses}
-        assert (pvd.name, remote) not in self.dialled, "a candidate is tried twice"
-        self.dialled.add((pvd.name, remote))
+        self.no_way_past_the_proxy(action)
+        assert (pvd.name, remote, action.through) not in self.dialled, "a candidate is tried twice"
+        self.dialled.add((pvd.name, remote, action.through))
+
+    def no_way_past_the_proxy(self, action: Lookup | Connect) -> None:
+        """A PvD with a proxy is used through it; otherwise when that has failed, if it may be at all."""
+        pvd = self.pvd_of(action)
+        by_proxy = isinstance(action, Connect) and action.through is not None
+        if pvd.proxy is None or by_proxy or is_loopback(self.endpoint.host):
+            return
+        assert pvd.proxy_or_direct, "past the proxy"
+        address = parse_proxy(pvd.proxy).address
+        cannot = unusable(pvd, address) or (6 if ":" in address else 4) not in self.policy.families
+        assert cannot or pvd.name in self.proxied, "a race, no failover"
 
     def in_time(self, name: str) -> None:
         """RFC 8305 s5: the delay between two attempts; RFC 9623 s4.1: the head start of a PvD.
@@ -397,6 +431,8 @@ class RaceMachine(RuleBasedStateMachine):
         self.over[action.id] = action
         if isinstance(action, Connect):
             self.hurried.add(action.candidate.pvd.name)
+            if action.through is not None:
+                self.proxied.add(action.candidate.pvd.name)
         if action.id == self.leader:
             self.leader = None
             self.hurried.update(NAMES)

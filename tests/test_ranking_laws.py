@@ -170,14 +170,17 @@ def test_the_order_in_which_pvds_came_never_changes_the_result(world: World, ran
     )
 
 
-@given(worlds, expecteds)
+@given(worlds, expecteds, st.lists(endpoints, max_size=3))
 @laws
-def test_what_is_kept_with_a_snapshot_changes_nothing(world: World, other: Expectations) -> None:
-    """What does not depend on experience is worked out once: the same, whatever was expected before."""
+def test_what_is_kept_with_a_snapshot_changes_nothing(
+    world: World, other: Expectations, hosts: list[Endpoint]
+) -> None:
+    """What does not depend on experience is worked out once: the same, whatever was asked before."""
     found = PvdSet(tuple(world.pvds))
-    for expected in (other, world.expected, {}, world.expected, other):
-        warm = rank(found, world.endpoint, world.policies, expected=expected)
-        assert warm == rank(PvdSet(found.pvds), world.endpoint, world.policies, expected=expected)
+    for endpoint in (*hosts, world.endpoint, Endpoint("a.name.test", PORT), Endpoint("b.test", 22)):
+        for expected in (other, world.expected, {}, other):
+            warm = rank(found, endpoint, world.policies, expected=expected)
+            assert warm == rank(PvdSet(found.pvds), endpoint, world.policies, expected=expected)
 
 
 @given(worlds)
@@ -213,6 +216,7 @@ def test_head_starts_begin_at_zero_never_decrease_and_end_in_none(world: World) 
     assert all(start < inf for start in timed)
 
 
+@pytest.mark.row("3.14", "3.27")
 @given(worlds, st.data())
 @laws
 @pytest.mark.row("3.14", "3.27")
@@ -224,6 +228,7 @@ def test_more_cost_never_raises(world: World, data: st.DataObject) -> None:
         world.never_raises(pvd.name, replace(pvd, cost=dearer))
 
 
+@pytest.mark.row("3.14", "3.27")
 @given(worlds, st.data())
 @laws
 @pytest.mark.row("3.14")
@@ -244,6 +249,7 @@ def test_flapping_never_raises(world: World, data: st.DataObject) -> None:
     world.never_raises(name, known._replace(flaps=known.flaps + data.draw(st.integers(1, 9))))
 
 
+@pytest.mark.row("3.14", "3.27")
 @given(worlds, st.data())
 @laws
 @pytest.mark.row("3.14")
@@ -274,11 +280,11 @@ WORSE: dict[str, list[Any]] = {
     "route_preference": [1, 0, -1],
     "configured_metric": [0, 9, 100],
     "warmup": [0.0, 2.0],
-    "trusted": [True, False],
 }
 
 
-@pytest.mark.parametrize("term", [term for term in WORSE if term != "trusted"])
+@pytest.mark.row("3.14", "3.27")
+@pytest.mark.parametrize("term", sorted(WORSE))
 @given(worlds, st.data())
 @laws
 @pytest.mark.row("3.14", "3.27")
@@ -303,6 +309,7 @@ def test_the_type_of_an_interface_counts_for_nothing(world: World, data: st.Data
     ]
 
 
+@pytest.mark.row("4.2")
 @given(st.permutations(["a", "b", "c", "d"]), endpoints)
 @pytest.mark.row("4.2")
 def test_ties_go_by_name(names: list[str], endpoint: Endpoint) -> None:

@@ -307,6 +307,12 @@ def test_the_family_that_does_not_work_is_tried_last() -> None:
     assert ranking_of(A, expected={"a": Expectation(blocked=(4,))}).ranked[0].families == (6, 4)
 
 
+@pytest.mark.row("4.2")
+def test_equal_pvds_have_the_same_winner_in_50_runs_and_when_made_anew_in_reverse_order() -> None:
+    for made in ((A, B, C), (C, B, A)):
+        assert {order_of(ranking_of(*[replace(pvd) for pvd in made])) for _ in range(50)} == {"abc"}
+
+
 @pytest.mark.row("1.5", "6.7")
 def test_the_hotel_that_passes_the_web_alone_is_used_for_it_and_for_nothing_else() -> None:
     hotel = replace(

@@ -84,6 +84,7 @@ def test_json_golden() -> None:
             "local": "10.0.1.2",
             "family": "ipv4",
             "ready": "tcp",
+            "through": None,
         },
         "ranking": [
             {
@@ -147,6 +148,7 @@ def test_json_golden() -> None:
                 "outcome": "failed",
                 "error": "refused",
                 "rtt": None,
+                "through": None,
             },
             {
                 "pvd": "wifi",
@@ -160,6 +162,7 @@ def test_json_golden() -> None:
                 "outcome": "won",
                 "error": None,
                 "rtt": None,
+                "through": None,
             },
         ],
         "skipped": [],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import integrations as integrations
     from . import lab as lab
     from . import testing as testing
+    from .answers import Answer as Answer
     from .config import Configuration as Configuration
     from .connection import Connection as Connection
     from .connector import Connector as Connector
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .errors import PolicyProhibited as PolicyProhibited
     from .errors import PvdRaceError as PvdRaceError
     from .errors import ResolutionFailed as ResolutionFailed
+    from .errors import WaitTimeout as WaitTimeout
     from .files import profile as profile
     from .files import profiles as profiles
     from .model import Cost as Cost
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from .rules import Rule as Rule
 
 _HOMES = {
+    "Answer": "answers",
     "Configuration": "config",
     "ConfigurationError": "errors",
     "ConnectFailed": "errors",
@@ -63,6 +66,7 @@ _HOMES = {
     "Reachability": "model",
     "ResolutionFailed": "errors",
     "Rule": "rules",
+    "WaitTimeout": "errors",
     "connect": "default",
     "open_connection": "default",
     "profile": "files",

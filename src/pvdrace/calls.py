@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import ConnectFailed, NoUsablePvd, PolicyProhibited, ResolutionFailed
+from .errors import ConnectFailed, NoUsablePvd, PolicyProhibited, ResolutionFailed, WaitTimeout
 from .model import Endpoint, parse_literal
 from .names import to_ascii
 from .policy import Policy
@@ -107,6 +107,13 @@ def forbids(policies: Sequence[tuple[str, Policy]], ranking: Ranking) -> bool:
     return any(policy.require or policy.prohibit for _, policy in policies) or any(
         r.excluded is not None and r.excluded.rule == "zone" for r in ranking.excluded
     )
+
+
+def nobody_yet(endpoint: Endpoint | None, ranking: Ranking, timeout: float | None) -> WaitTimeout:
+    """The exception for one who has waited for a PvD in vain; None: for general traffic."""
+    reasons = [f"{r.pvd.name} skipped ({r.excluded})" for r in ranking.excluded]
+    where = f"{endpoint}: " if endpoint else ""
+    return WaitTimeout(f"{where}{NOBODY} within {timeout} s{''.join(f', {each}' for each in reasons)}")
 
 
 def failure(

@@ -30,6 +30,7 @@ DISCOVERY_SOURCES = ("netlink",)
 #: The profiles that ship with the package, for ``profile``: the files of ``pvdrace/profiles``.
 PROFILES = (
     "amss-netpolicy",
+    "android-2.2",
     "arena",
     "blackberry",
     "blackberry-wlan",

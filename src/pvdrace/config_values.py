@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .model import Resolver, parse_literal
 from .names import MAX_LENGTH, to_ascii
+from .proxies import parse_proxy
 from .selectors import Selector
 
 if TYPE_CHECKING:
@@ -186,11 +187,7 @@ def as_captive_api(value: object) -> str:
 def as_proxy(value: object) -> str:
     """The URL of a proxy by IP address: ``http://192.0.2.1:3128`` or ``socks5://[2001:db8::1]:1080``."""
     text = as_text(value)
-    url = _url(text, ("http", "socks5"))
-    if parse_literal(url.hostname or "") is None:
-        raise ValueError(f"{text!r}: a proxy is given by its IP address")
-    if url.port is None or url.path not in ("", "/") or url.query or url.fragment:
-        raise ValueError(f"{text!r} is not SCHEME://ADDRESS:PORT")
+    parse_proxy(text)
     return text
 
 

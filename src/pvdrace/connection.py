@@ -12,6 +12,7 @@ from anyio.abc import ByteStream, SocketAttribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .holdings import Holding
     from .net.lingering import Lingering
     from .race.report import RaceReport
 
@@ -23,13 +24,39 @@ class Connection(ByteStream):
     within: ``connection.extra(TLSAttribute.peer_certificate)``. Also an asynchronous context manager.
     """
 
-    __slots__ = ("_farewell", "report", "stream")
+    __slots__ = ("_farewell", "_holding", "_preempted", "report", "stream")
 
-    def __init__(self, stream: ByteStream, report: RaceReport, farewell: Lingering | None = None) -> None:
-        """``farewell`` takes the socket over in the end, where a plain close could send a stray packet."""
+    def __init__(
+        self,
+        stream: ByteStream,
+        report: RaceReport,
+        farewell: Lingering | None = None,
+        holding: Holding | None = None,
+    ) -> None:
+        """``farewell`` takes the socket over in the end, where a plain close could send a stray packet.
+
+        ``holding`` is there where the PvD is exclusive.
+        """
+        self._holding = holding
+        self._preempted: anyio.Event | None = None
         self.stream = stream
         self.report = report
         self._farewell = farewell
+
+    @property
+    def preempted(self) -> anyio.Event:
+        """Set when a connection with a higher priority has taken the exclusive PvD of this one.
+
+        It still works, as long as the network lets it: closing it, and opening another elsewhere, is the
+        application's part. Never set where the PvD is not exclusive.
+        """
+        if self._preempted is None:
+            self._preempted = anyio.Event()
+            if self._holding is not None:
+                if self._holding.preempted:
+                    self._preempted.set()
+                self._holding.listeners.append(self._preempted.set)
+        return self._preempted
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Receive at most ``max_bytes`` bytes; raises `anyio.EndOfStream` at the end."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
+from .answers import Answer
 from .calls import (
     check_endpoint,
     check_label,
@@ -24,11 +26,13 @@ from .choosing import Chooser
 from .connection import Connection
 from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
-from .drivers.aio import Driven, Stage, drive
-from .drivers.stages import StreamStage, discard, wrap
+from .drivers.aio import Driven, drive
+from .drivers.stages import Noting, StreamStage, discard, tls_context, wrap
 from .explanation import explain
 from .files import read_configuration
+from .following import Following
 from .history import History
+from .history_store import open_store
 from .model import Endpoint, PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
@@ -37,12 +41,13 @@ from .policy_file import PolicyFile
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
+from .resolving import Resolving
 
 if TYPE_CHECKING:
     import os
     import socket
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -51,8 +56,10 @@ if TYPE_CHECKING:
     from .calls import Readiness
     from .choosing import OnAmbiguous
     from .config import Configuration
-    from .discovery.diff import PvdChange
+    from .drivers.roles import Stage
+    from .drivers.warmup import OnNeed
     from .explanation import Explanation
+    from .holdings import Holding
     from .model import Candidate
     from .policy import Policy
     from .race.pacing import Pacing
@@ -65,7 +72,7 @@ T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 
-class Connector:
+class Connector(Following, Resolving):
     """The long-lived owner of what races share: the snapshot of PvDs, the DNS caches, the policy.
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
@@ -75,12 +82,17 @@ class Connector:
     of connections, for rules that match it; a call may have one of its own. ``pacing``: the timers of its
     races (by default the closest file's that sets any). ``hooks`` get each report; one that raises is logged.
     ``observe`` gets each race just before it starts, to look at while it runs, never to touch:
-    `RaceReport.of` works at any moment.
+    `RaceReport.of` works at any moment. ``on_need`` gets each PvD that has a ``warmup`` before the first
+    packet of a race in it, and may be asynchronous: the time to open what is opened on demand. That PvD waits
+    for it, no other does; what it raises is the end of the PvD in this race, and the end of the race cancels
+    it.
     ``on_ambiguous`` gets the PvDs that lead a ranking and that nothing but the network's own hints tells
     apart, as `pvdrace.model.Ranked`; it returns the name of one, or None, or is asynchronous. It is asked
     once for a set of networks, before the first race between them, and has 2 s; what it raises is logged.
     ``policy_routing``: give each PvD a routing table and rules of its own while the connector is open
     (`pvdrace.net.rule_manager`); needs CAP_NET_ADMIN, and one connector in a network namespace can.
+    ``history``: the file in which what the races taught is kept for the next time, shared by any number of
+    processes; None: in memory only. Nothing that is wrong with it is an error, see `docs/history.md`.
     Use it as an asynchronous context manager, on asyncio or trio; one connector belongs to one thread.
 
     Raises `ConfigurationError` if the configuration or a policy file is wrong.
@@ -97,8 +109,10 @@ class Connector:
         hooks: Iterable[Hook] = (),
         observe: Observer | None = None,
         on_ambiguous: OnAmbiguous | None = None,
+        on_need: OnNeed | None = None,
         dns_timeout: float = 5.0,
         policy_routing: bool = False,
+        history: str | os.PathLike[str] | None = None,
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
@@ -108,10 +122,12 @@ class Connector:
         self._pacing = pacing or self._configuration.effective_pacing or DEFAULT_PACING
         self.hooks = tuple(hooks)
         self.observe = observe
+        self.on_need = on_need
         self.resolver = PvdResolver(timeout=dns_timeout)
         self._monitor = Monitor(self._configuration, rules=RuleManager() if policy_routing else None)
         self._lingering = Lingering(time.monotonic)
         self._opened = False
+        self._store = open_store(history)
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
         self._decisions = Decisions(
             self._configuration,
@@ -159,6 +175,8 @@ class Connector:
         self._lingering.close()
         self._monitor.close()
         self._opened = False
+        if self._store is not None:
+            self._store.close(self._decisions.history)
 
     async def release(self, sock: socket.socket) -> None:
         """Close a socket that `connect` gave, so that no stray packet follows it.
@@ -176,24 +194,15 @@ class Connector:
             self._lingering.reopen()
             await self._monitor.open()
             self._opened = True
+            if self._store is not None and self._store.is_new():
+                self._store.restore(self._decisions.history, await anyio.to_thread.run_sync(self._store.load))
         elif self._monitor.stale():
-            await self._monitor.refresh()
+            await self._monitor.catch_up()
         return self._monitor.snapshot
-
-    async def watch(self) -> AsyncGenerator[PvdChange, None]:
-        """PvDs as they come, go and change after the last `snapshot`, until the caller stops asking.
-
-        Close it when you stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
-        """
-        if not self._opened:
-            await self.snapshot()
-        async with aclosing(self._monitor.changes()) as changes:
-            async for change in changes:
-                yield change
 
     async def open_connection(
         self,
-        host: str,
+        host: str | Answer,
         port: int,
         *,
         tls: TlsSetting = False,
@@ -205,6 +214,8 @@ class Connector:
     ) -> Connection:
         """Race to ``host``:``port`` across the PvDs and return the winning stream.
 
+        An `Answer` for a host is dialled in the PvD that gave it; policy that puts it elsewhere is an error
+        (`PolicyProhibited`), unless it has ``cross_pvd``. The name to verify is the one that was asked for.
         ``tls``: True for the system's trust store, or a context; ``server_hostname`` is the name to verify
         (the host by default). ``ready``: what a winner must have done: ``"tcp"``, ``"tls"`` (the default
         where ``tls`` is set) or an asynchronous function on the stream, which says no by raising or by
@@ -220,21 +231,22 @@ class Connector:
         level, check = readiness(ready, secure=context is not None)
         driven: Driven[ByteStream]
         if context is None and check is None:
-            driven, report, farewell = await self._race(host, port, policy, label, timeout)
+            driven, report, farewell, held = await self._race(host, port, policy, label, timeout)
             assert driven.sock is not None
-            return Connection(await wrap(driven.sock), report, farewell)
-        check_endpoint(host, port)
-        stage = StreamStage(context, server_hostname or tls_name(host) if context else None, check)
+            return Connection(await wrap(driven.sock), report, farewell, held)
+        check_endpoint(str(host), port)
+        name = tls_name(host.name if isinstance(host, Answer) else host)
+        stage = Noting(StreamStage(context, server_hostname or name if context else None, check))
         hold = level == "tcp"
-        driven, report, farewell = await self._race(
+        driven, report, farewell, held = await self._race(
             host, port, policy, label, timeout, stage=stage, discard=discard, hold=hold, ready=level
         )
         assert driven.product is not None
-        return Connection(driven.product, report, farewell)
+        return Connection(driven.product, report, farewell, held)
 
     async def connect(
         self,
-        host: str,
+        host: str | Answer,
         port: int,
         *,
         policy: Policy | None = None,
@@ -246,14 +258,14 @@ class Connector:
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
         driven: Driven[Any]
-        driven, report, _ = await self._race(host, port, policy, label, timeout)
+        driven, report, *_ = await self._race(host, port, policy, label, timeout)
         assert driven.sock is not None
         return driven.sock, report
 
     async def race_for(
         self,
         stage: Stage[T],
-        host: str,
+        host: str | Answer,
         port: int,
         *,
         discard: Callable[[T], Awaitable[None]],
@@ -269,12 +281,13 @@ class Connector:
         that attempt has lost, and the race goes on. ``discard`` closes a product that came too late.
         ``ready`` is what the report calls the stage. Raises as `open_connection`.
         """
+        noting = Noting(stage)
 
         async def quietly(sock: socket.socket, candidate: Candidate) -> T:
-            return await stage(LeavingSocket.of(sock, self._lingering), candidate)
+            return await noting(LeavingSocket.of(sock, self._lingering), candidate)
 
-        driven, report, _ = await self._race(
-            host, port, policy, label, timeout, stage=stage, quietly=quietly, discard=discard, ready=ready
+        driven, report, *_ = await self._race(
+            host, port, policy, label, timeout, stage=noting, quietly=quietly, discard=discard, ready=ready
         )
         assert driven.product is not None
         return driven.product, report
@@ -298,32 +311,35 @@ class Connector:
 
     async def _race(
         self,
-        host: str,
+        host: str | Answer,
         port: int,
         policy: Policy | None,
         label: str | None,
         timeout: float | None,
         *,
-        stage: Stage[T] | None = None,
+        stage: Noting[T] | None = None,
         quietly: Stage[T] | None = None,
         discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
         ready: str = "tcp",
-    ) -> tuple[Driven[T], RaceReport, Lingering | None]:
-        """One race. The last value is where its sockets go in the end, if policy asks for silence.
+    ) -> tuple[Driven[T], RaceReport, Lingering | None, Holding | None]:
+        """One race. The third value is where its sockets go in the end, if policy asks for silence.
 
-        ``quietly`` is the stage for then, if it is another one.
+        ``quietly`` is the stage for then, if it is another one. The last value is of an exclusive PvD.
         """
+        label = check_label(label) or self._label
+        if isinstance(host, Answer):
+            host, policy = await self._dial(host, port, policy, label)
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
-        label = check_label(label) or self._label
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
         decision = self._decide(pvds, endpoint, policy, label, ready)
         if decision.between and self._chooser is not None:
             await self._chooser.ask(decision.between)
             self._decisions.forget()
+            pvds = await self.snapshot()  # it may have taken its time
             decision = self._decide(pvds, endpoint, policy, label, ready)
         race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
@@ -339,21 +355,34 @@ class Connector:
         self._lingering.sweep()
         farewell = self._lingering if decision.quiet else None
         release = farewell.release if farewell is not None else close_now
-        if farewell is not None and quietly is not None:
-            stage = quietly
+        run: Stage[T] | None = quietly if farewell is not None and quietly is not None else stage
         try:
             driven = await drive(
-                race, self.resolver, changes=changes, stage=stage, discard=discard, release=release
+                race,
+                self.resolver,
+                changes=changes,
+                stage=run,
+                discard=discard,
+                release=release,
+                on_need=self.on_need,
             )
         finally:
             report = RaceReport.of(race, ready)
             if not local:
                 self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
+                if self._store is not None:
+                    self._store.keep(self._decisions.history)
             self._tell(report)
         if not isinstance(race.outcome, Won):
             free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
             raise failure(report, prohibited=bool(free))
-        return driven, report, farewell
+        held = None
+        winner = race.outcome.attempt.candidate
+        if winner.pvd.exclusive:
+            noted = [] if stage is None else [sock for candidate, sock in stage.noted if candidate is winner]
+            sock = weakref.ref(driven.sock) if driven.sock is not None else noted[0]
+            held = self._hold(winner.pvd, sock, self._decisions.priority(endpoint, policy, label))
+        return driven, report, farewell, held
 
     def _decide(
         self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
@@ -366,16 +395,3 @@ class Connector:
                 hook(report)
             except Exception:
                 log.exception("hook %r failed on the report of %s", hook, report.endpoint)
-
-
-def tls_context(tls: object) -> ssl.SSLContext | None:
-    """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
-    if tls is False:
-        return None
-    import ssl
-
-    if tls is True:
-        return ssl.create_default_context()
-    if isinstance(tls, ssl.SSLContext):
-        return tls
-    raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from .calls import forbids
 from .discovery.diff import diff
 from .expectation import EXPECT_NOTHING
+from .head_starts import round_trip_times
+from .holdings import Holdings, priority_of
 from .model import PvdSet
 from .ranking import rank_by_choice
 
@@ -56,6 +58,7 @@ class Decisions:
         choices: Choices | None = None,
     ) -> None:
         self.history = history
+        self.holdings = Holdings()
         self._configuration = configuration
         self._application = application
         self._pacing = pacing
@@ -84,6 +87,10 @@ class Decisions:
             if pvds is not self._snapshot:
                 self._moved(pvds, now)
             expected = self.history.expected(pvds, endpoint, ready, now)
+        if self.holdings:
+            left = self.holdings.as_seen_by(pvds, self.priority(endpoint, policy, label))
+            if left is not pvds:
+                return self._decide(left, endpoint, policy, label, expected)
         key = (endpoint, policy, label, ready)
         found = self._known.get(key)
         if found is None or found[0] is not expected:
@@ -91,6 +98,17 @@ class Decisions:
                 self._known.clear()
             found = self._known[key] = expected, self._decide(pvds, endpoint, policy, label, expected)
         return found[1]
+
+    def among(
+        self, pvds: PvdSet, snapshot: PvdSet, endpoint: Endpoint, label: str | None, ready: str, now: float
+    ) -> Decision:
+        """Rank only some of the snapshot's PvDs: history is not to learn that the others have gone."""
+        expected = self.history.expected(snapshot, endpoint, ready, now)
+        return self._decide(pvds, endpoint, None, label, expected)
+
+    def priority(self, endpoint: Endpoint, policy: Policy | None, label: str | None) -> int:
+        """With what priority a call takes exclusive PvDs."""
+        return priority_of(self.layers(endpoint, policy, label))
 
     def forget(self) -> None:
         """The application has chosen: rank anew."""
@@ -114,5 +132,4 @@ class Decisions:
         ranking, between = rank_by_choice(
             pvds, endpoint, layers, self._choices, pacing=self._pacing, expected=expected, label=label
         )
-        rtt = {name: expectation.rtt for name, expectation in expected.items() if expectation.rtt}
-        return Decision(ranking, forbids(layers, ranking), rtt, between)
+        return Decision(ranking, forbids(layers, ranking), round_trip_times(expected), between)

@@ -13,6 +13,7 @@ from .connector import Connector
 if TYPE_CHECKING:
     import socket
 
+    from .answers import Answer
     from .calls import Readiness
     from .connection import Connection
     from .connector import TlsSetting
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def open_connection(
-    host: str,
+    host: str | Answer,
     port: int,
     *,
     tls: TlsSetting = False,
@@ -45,7 +46,7 @@ async def open_connection(
 
 
 async def connect(
-    host: str,
+    host: str | Answer,
     port: int,
     *,
     policy: Policy | None = None,

@@ -5,7 +5,8 @@
     PvdRaceError
     ├── ConfigurationError   a file, key or argument is wrong (names file, key and line)
     ├── NoUsablePvd          policy and reachability leave nobody to run
-    │   └── PolicyProhibited  it is policy that leaves nobody
+    │   ├── PolicyProhibited  it is policy that leaves nobody
+    │   └── WaitTimeout      nobody came in time (also a TimeoutError)
     ├── ResolutionFailed     no PvD that ran has an address for the name
     └── ConnectFailed        every attempt failed (also an OSError)
 """
@@ -39,6 +40,10 @@ class PolicyProhibited(NoUsablePvd):
 
     A prohibition of any layer, or a requirement of another layer than the call; the text says which.
     """
+
+
+class WaitTimeout(NoUsablePvd, TimeoutError):
+    """No provisioning domain that policy leaves could be used in time (`Connector.wait_for`)."""
 
 
 class ResolutionFailed(PvdRaceError):

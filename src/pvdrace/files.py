@@ -30,15 +30,20 @@ def read_configuration(
     config: File | Configuration | None,
     policy: Policy | PolicyFile | None = None,
     system: File | PolicyFile | None = None,
+    *,
+    instead: str | None = None,
 ) -> Configuration:
     """A configuration from what a caller may give for one, with all policy files that govern it.
 
-    ``policy`` and ``system`` as in `Connector`. Raises `ConfigurationError`.
+    ``policy`` and ``system`` as in `Connector`; ``instead`` is a profile in the place of the one that the
+    configuration names. Raises `ConfigurationError`.
     """
     if config is None:
         config = Configuration()
     elif not isinstance(config, Configuration):
         config = parse(_text(config), os.fspath(config))
+    if instead is not None:
+        config = replace(config, profile=instead)
     config = governed(
         config,
         policy if isinstance(policy, PolicyFile) else None,

@@ -170,11 +170,12 @@ class ProvisioningDomain:
     has); None: it cannot be told from another one like it. ``reachability`` sums up ``reached``, which has a
     member for each family that something is known of. The zones of a PvD that is not ``trusted`` count for
     nothing (RFC 7556 s7.1). ``captive_api`` is the URI of its Captive Portal API (RFC 8910). ``proxy`` is the
-    URL of the proxy that its connections go through. ``pin`` is how its sockets are kept in it: ``device``,
-    ``source`` or ``mark:NUMBER``. ``rate`` is its speed in bits a second, ``warmup`` the seconds that it
-    takes to be brought up, ``exclusive`` that it serves one priority at a time. ``secure``: whether the link
-    itself is encrypted, None where that is not known; ``link_quality``: 0.0 to 1.0, as the link layer has it.
-    ``route_preference``: RFC 4191 s2.1's, 1 high, 0 medium, -1 low.
+    URL of the proxy that its connections go through; ``proxy_or_direct``: where that fails they may go
+    without it. ``pin`` is how its sockets are kept in it: ``device``, ``source`` or ``mark:NUMBER``. ``rate``
+    is its speed in bits a second, ``warmup`` the seconds that it takes to be brought up, ``exclusive`` that
+    it serves one priority at a time. ``secure``: whether the link itself is encrypted, None where that is not
+    known; ``link_quality``: 0.0 to 1.0, as the link layer has it. ``route_preference``: RFC 4191 s2.1's, 1
+    high, 0 medium, -1 low.
     """
 
     name: str
@@ -201,6 +202,7 @@ class ProvisioningDomain:
     trusted: bool = True
     captive_api: str | None = None
     proxy: str | None = None
+    proxy_or_direct: bool = False
     pin: str = "device"
     rate: float | None = None
     warmup: float = 0.0

@@ -67,6 +67,7 @@ class Monitor:
         self._moved: anyio.Event | None = None
         self._loop: object = None
         self._bells: set[int] = set()
+        self._watchers: list[list[PvdChange]] = []  # for each in `changes`, what it was told besides
         self._opening = 0
 
     async def open(self) -> PvdSet:
@@ -146,62 +147,92 @@ class Monitor:
         """
         # One at a time, so that an older dump never replaces a newer one.
         async with self._lock():
-            kernel = self._kernel
-            if kernel is None:
-                raise RuntimeError("the monitor is not open")
-            kernel.changed()
-            self._dirty = False
-            try:
-                state = await kernel.dump()
-                dns = await self._dns.read()
-                others = [pvd for source in self._sources for pvd in await source.snapshot()]
-                if self._rules is not None:
-                    wanting = merge(self._configuration, state.without_ours(), dns, others)
-                    if await self._rules.apply(wanting):
-                        kernel.changed()
-                        state = await kernel.dump()
-            except BaseException as error:
-                self._dirty = True
-                if not isinstance(error, Exception):
-                    self._ring()  # cancelled: somebody else has to look, but for an error nobody does better
-                raise
-            newest = merge(self._configuration, state, dns, others, self._snapshot, self._state)
-            self._state = state
-            if newest is not self._snapshot:
-                self._snapshot = newest
-                self._wake()
-            return newest
+            return await self._read()
 
-    async def changes(self) -> AsyncGenerator[PvdChange, None]:
+    async def catch_up(self) -> PvdSet:
+        """`refresh` where it is needed. Of all who call it at once, one reads for everybody."""
+        if self.stale():
+            async with self._lock():
+                if self.stale():
+                    return await self._read()
+        return self.snapshot
+
+    async def _read(self) -> PvdSet:
+        kernel = self._kernel
+        if kernel is None:
+            raise RuntimeError("the monitor is not open")
+        kernel.changed()
+        self._dirty = False
+        try:
+            state = await kernel.dump()
+            dns = await self._dns.read()
+            others = [pvd for source in self._sources for pvd in await source.snapshot()]
+            if self._rules is not None:
+                wanting = merge(self._configuration, state.without_ours(), dns, others)
+                if await self._rules.apply(wanting):
+                    kernel.changed()
+                    state = await kernel.dump()
+        except BaseException as error:
+            self._dirty = True
+            if not isinstance(error, Exception):
+                self._wake()  # cancelled: somebody else has to look, but for an error nobody does better
+            raise
+        newest = merge(self._configuration, state, dns, others, self._snapshot, self._state)
+        self._state = state
+        if newest is not self._snapshot:
+            self._snapshot = newest
+            self._wake()
+        return newest
+
+    def announce(self, change: PvdChange) -> None:
+        """Tell all who are in `changes`."""
+        for told in self._watchers:
+            told.append(change)
+        self._wake()
+
+    async def changes(
+        self, besides: Callable[[PvdSet], Iterable[PvdChange]] | None = None
+    ) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after `snapshot`, until the monitor is closed: nothing is lost in between.
 
-        Waits on a socket of its own, so several can watch while connections are being made. Close it when you
-        stop before its end (`contextlib.aclosing`), as trio asks of every async generator.
+        ``besides`` says what else a new snapshot means. Waits on a socket of its own, so several can watch
+        while connections are being made. Close it when you stop before its end (`contextlib.aclosing`), as
+        trio asks of every async generator.
         """
         seen = self.snapshot
         self._lock()
         events = open_events()
+        told: list[PvdChange] = []
+        self._watchers.append(told)
         try:
-            if self.stale():
-                await self.refresh()
             while self._kernel is not None:
                 moved = self._moved = self._moved or anyio.Event()
-                if seen is self.snapshot:
-                    others = (partial(_next_of, source) for source in self._sources)
-                    await _first_of([partial(anyio.wait_readable, events), moved.wait, *others])
-                    if not moved.is_set():
-                        await anyio.sleep(DEBOUNCE)
-                        drain(events)
-                        try:
-                            await self.refresh()
-                        except RuntimeError:
-                            if self._kernel is not None:
-                                raise
-                            return  # closed meanwhile
+                if seen is self.snapshot and not told:
+                    by_source = False
+                    if not self.stale():
+                        others = (partial(_next_of, source) for source in self._sources)
+                        await _first_of([partial(anyio.wait_readable, events), moved.wait, *others])
+                        if not moved.is_set():
+                            await anyio.sleep(DEBOUNCE)
+                            drain(events)
+                            by_source = bool(self._sources)
+                    # The kernel's events wake all who watch: whoever comes first reads for everybody.
+                    try:
+                        await (self.refresh() if by_source else self.catch_up())
+                    except RuntimeError:
+                        if self._kernel is not None:
+                            raise
+                        return  # closed meanwhile
                 old, seen = seen, self.snapshot
                 for change in diff(old, seen):
                     yield change
+                if besides is not None and seen is not old:
+                    for change in besides(seen):
+                        yield change
+                while told:
+                    yield told.pop(0)
         finally:
+            self._watchers.remove(told)
             events.close()
 
     def close(self) -> None:

@@ -64,6 +64,7 @@ class PvdConfig:
     default_route: bool | None = None
     captive_api: str | None = None
     proxy: str | None = None
+    proxy_or_direct: bool | None = None
     pin: str | None = None
     rate: float | None = None
     warmup: float | None = None
@@ -162,6 +163,7 @@ def _settings(reader: TomlReader, table: dict[str, Any], path: Path, name: str) 
         default_route=read("default_route", as_bool),
         captive_api=read("captive_api", as_captive_api),
         proxy=read("proxy", as_proxy),
+        proxy_or_direct=read("proxy_or_direct", as_bool),
         pin=read("pin", as_pin),
         rate=read("rate", as_rate),
         warmup=read("warmup", as_seconds),

@@ -105,7 +105,9 @@ def _other_zone(pvd: ProvisioningDomain, question: Question) -> Reason | None:
 
 
 def _unreachable(pvd: ProvisioningDomain, question: Question) -> Reason | None:
-    why = unusable(pvd, target(pvd, question.literal)) if question.literal else None
+    if question.literal is None or pvd.proxy is not None:
+        return None  # what a proxy reaches is not in the PvD's routes
+    why = unusable(pvd, target(pvd, question.literal))
     return Reason("route", why) if why else None
 
 

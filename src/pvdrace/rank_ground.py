@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .expectation import NOTHING_KNOWN
 from .head_starts import starter_of
-from .model import Ranked, Reason
+from .model import Endpoint, Ranked, Reason, parse_literal
 from .rank_filters import filters_for, left_out
 from .rank_question import fails_in, families_of, question_of
 from .rank_rules import WORKS, rules_for, soundness
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .expectation import Expectation
-    from .model import Endpoint, ProvisioningDomain, PvdSet
+    from .model import ProvisioningDomain, PvdSet
     from .policy import Policy
 
 GROUNDS_KEPT = 1024
@@ -135,6 +135,8 @@ class Ground:
     def _in_order_of_trying(self, place: int, known: Expectation) -> tuple[int, ...]:
         pvd, question = self.running[place], self.question
         families = families_of(pvd, question)
+        if not (known.blocked or pvd.reached):
+            return families
         return tuple(sorted(families, key=lambda f: fails_in(pvd, known, f, question) is not None))
 
 
@@ -146,12 +148,19 @@ def ground_of(
     label: str | None,
     chosen: str | None,
 ) -> Ground:
-    """The ground of a ranking; ``snapshot`` are the PvDs of the set that this destination may use."""
+    """The ground of a ranking; ``snapshot`` are the PvDs of the set that this destination may use.
+
+    Where nobody has a zone, one name is as another, and they share theirs.
+    """
     try:
-        known: dict[object, Ground] = pvds.__dict__["_grounds"]
+        known: _Grounds = pvds.__dict__["_grounds"]
     except KeyError:
-        known = pvds.__dict__["_grounds"] = {}
+        known = pvds.__dict__["_grounds"] = _Grounds(pvds)
     layers = tuple(layers)
+    host, port = endpoint
+    any_name = known.without_zones and snapshot is pvds.pvds and parse_literal(host) is None
+    if any_name and not any("spread" in policy.rank_by for _, policy in layers):
+        endpoint = Endpoint("", port)
     key = (endpoint, layers, label, chosen)
     found = known.get(key)
     if found is None:
@@ -159,3 +168,10 @@ def ground_of(
             known.clear()
         found = known[key] = Ground(snapshot, endpoint, layers, label, chosen)
     return found
+
+
+class _Grounds(dict[object, Ground]):
+    """The grounds of one snapshot."""
+
+    def __init__(self, pvds: PvdSet) -> None:
+        self.without_zones = not any(pvd.zones and pvd.trusted for pvd in pvds)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .model import Reachability, is_link_local, parse_literal
+from .proxies import parse_proxy
 from .race.nat64 import needs_synthesis, synthesise
 from .zones import MAYBE, Verdict, ZoneMatch, match
 
@@ -77,9 +78,14 @@ def families_of(pvd: ProvisioningDomain, question: Question) -> tuple[int, ...]:
 
 
 def packets_of(pvd: ProvisioningDomain, question: Question) -> tuple[int, ...]:
-    """The families of the packets that a connection in this PvD would send: through NAT64 all are IPv6."""
+    """The families of the packets that a connection in this PvD would send: through NAT64 all are IPv6.
+
+    Through a proxy they are those to it.
+    """
     families = families_of(pvd, question)
     wanted = 6 if needs_synthesis(pvd) else question.literal.family if question.literal else None
+    if pvd.proxy is not None and not needs_synthesis(pvd):
+        wanted = None if pvd.proxy_or_direct else 6 if ":" in parse_proxy(pvd.proxy).address else 4
     return families if wanted is None else tuple([f for f in families if f == wanted])
 
 
@@ -142,6 +148,8 @@ def fails_in(pvd: ProvisioningDomain, known: Expectation, family: int, question:
         return "reaches nothing" if not pvd.reached and pvd.reachability is Reachability.NONE else None
     if reached.state is Reachability.NONE:
         return "reaches nothing"
+    if pvd.proxy is not None:
+        port = parse_proxy(pvd.proxy).port
     if reached.state is Reachability.PARTIAL and reached.ports and port not in reached.ports:
         return f"passes only port{'s' * (len(reached.ports) > 1)} {', '.join(map(str, reached.ports))}"
     return None

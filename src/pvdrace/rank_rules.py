@@ -76,7 +76,7 @@ def _route(pvd: ProvisioningDomain, known: Expectation, question: Question) -> i
 
     A route is a claim, as a zone is: one of a PvD that is not trusted is no more than a default.
     """
-    if not question.literal or not pvd.trusted:
+    if not question.literal or not pvd.trusted or pvd.proxy is not None:
         return 0
     return -max(route_length(pvd, target(pvd, question.literal)), 0)
 
@@ -169,24 +169,19 @@ def cost_counts(question: Question) -> bool:
 def _validated(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
     """The best of its families: inside a PvD RFC 8305 finds the one that works."""
     if not pvd.reached:
-        return _VALIDATED[pvd.reachability]
-    port, best = question.endpoint.port, _VALIDATED[Reachability.NONE]
+        return _state_order(pvd.reachability)
+    port, best = question.endpoint.port, 2
     for family in packets_of(pvd, question):
         reached = reached_in(pvd, family)
         state = reached.state if reached else Reachability.UNKNOWN
         if reached and state is Reachability.PARTIAL and port in reached.ports:
-            state = Reachability.VALIDATED
-        best = min(best, _VALIDATED[state])
+            return 0
+        best = min(best, _state_order(state))
     return best
 
 
-_VALIDATED = {
-    Reachability.VALIDATED: 0,
-    Reachability.UNKNOWN: 1,
-    Reachability.PARTIAL: 2,
-    Reachability.PORTAL: 2,
-    Reachability.NONE: 2,
-}
+def _state_order(state: Reachability) -> int:
+    return 1 if state is Reachability.UNKNOWN else 0 if state is Reachability.VALIDATED else 2
 
 
 def _say_validated(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:

@@ -70,7 +70,11 @@ def trusting(lab: Lab) -> ssl.SSLContext:
 
 
 async def reach(
-    connector: pvdrace.Connector, lab: Lab, host: str | None = None, port: int = 443, **options: Any
+    connector: pvdrace.Connector,
+    lab: Lab,
+    host: str | pvdrace.Answer | None = None,
+    port: int = 443,
+    **options: Any,
 ) -> tuple[str, pvdrace.RaceReport]:
     """Race to a verified TLS stream (443) or a TCP one; the server's word, and the report.
 

@@ -259,6 +259,27 @@ async def test_what_nobody_has_and_what_the_operator_forbids(t3: Lab) -> None:
     assert silent(t3, "wired", "wifi", "cell")
 
 
+# ---------------------------------------------------------------------- Android
+
+
+@pytest.mark.row("3.34")
+async def test_the_next_network_when_one_is_lost(t3: Lab) -> None:
+    """Android 2.2: Wi-Fi before cellular, whatever the metrics; the next when it is lost, and not before."""
+    t3["wired"].link_down()
+    config = replace(told(t3, wifi={"metric": 900}), profile="android-2.2")
+    async with opened(t3, config) as connector:
+        word, report = await reach(connector, t3, port=WHO)
+        assert (word, ranked(report)) == ("wifi", ["wifi", "cell"])
+        assert {pvd.address_table for pvd in await connector.snapshot()} == {"android-2.2"}
+        t3["wifi"].set(delay=0.2)
+        assert (await reach(connector, t3, port=WHO))[0] == "wifi"
+        assert silent(t3, "cell")
+        t3["wifi"].remove()
+        assert (await reach(connector, t3, port=WHO))[0] == "cell"
+    t3["wifi"].link_up()
+    t3["wired"].link_up()
+
+
 # ---------------------------------------------------------------------- BlackBerry, AMSS, Arena
 
 

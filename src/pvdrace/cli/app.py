@@ -12,6 +12,7 @@ from .connect import connect
 from .demo import demo
 from .exits import guarded
 from .explain import explain
+from .history import history
 from .lab import lab
 from .list import list_
 from .options import config_option
@@ -66,5 +67,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, explain, lab, demo):
+for command in (list_, resolve, connect, explain, history, lab, demo):
     app.add_command(command)

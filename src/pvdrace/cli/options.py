@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,7 +111,7 @@ def configuration_from(profile: str | None) -> Configuration | str | None:
         return config_file()
     from ..files import read_configuration
 
-    return replace(read_configuration(config_file()), profile=profile, files=())
+    return read_configuration(config_file(), instead=profile)
 
 
 def _check_profile(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:

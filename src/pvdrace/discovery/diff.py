@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 class PvdChange(NamedTuple):
     """A PvD came, went or became different. ``pvd`` is the newest that is known of it.
 
+    *better*: it is the first choice for general traffic now; *preempted*: a connection with a higher priority
+    has taken it. Both are of a connector only, see `Connector.watch`.
+
     A PvD that is still listed and can carry nothing any more has *changed*: its ``unusable`` says why.
     """
 
-    kind: Literal["added", "withdrawn", "changed"]
+    kind: Literal["added", "withdrawn", "changed", "better", "preempted"]
     pvd: ProvisioningDomain
 
     def __str__(self) -> str:

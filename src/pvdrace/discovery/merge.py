@@ -133,6 +133,7 @@ def _with(pvd: ProvisioningDomain, said: PvdConfig) -> ProvisioningDomain:
         "trusted": said.trusted,
         "captive_api": said.captive_api,
         "proxy": said.proxy,
+        "proxy_or_direct": said.proxy_or_direct,
         "pin": said.pin,
         "rate": said.rate,
         "warmup": said.warmup,

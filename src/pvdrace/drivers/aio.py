@@ -3,8 +3,8 @@
 One loop owns everything. All sockets of a race live in one registry and are waited for through one epoll
 descriptor, so a race is one awaiting task however many attempts are in flight, and one ``finally`` closes
 whatever did not win. Tasks are spawned only for what has to await on its own: a lookup that the cache cannot
-answer, and the stage after the transport handshake (TLS, the application's check). They report through an
-eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
+answer, a proxy's tunnel, what follows the transport handshake (TLS, the application's check). They
+report through an eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
 
 Results are handled before the timer when both are due; time is read once a step.
 """
@@ -18,17 +18,20 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 from errno import EALREADY, EINPROGRESS, EISCONN
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
 from ..dns.messages import DnsFailure
 from ..net.lingering import close_now
 from ..net.sockets import describe, handshake, open_pinned, start_connect
+from ..net.tunnel import TunnelFailed
 from ..race.actions import Cancel, Connect, Lookup
 from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
 from ..race.race import Won
 from .stages import describe_stage
+from .tunnel import open_tunnel
+from .warmup import WarmUps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,62 +39,16 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..dns.conversations import Release
-    from ..dns.messages import Answer
-    from ..model import Candidate, ProvisioningDomain
     from ..race.actions import Action
     from ..race.events import Event
     from ..race.race import Race
+    from .roles import Changes, Lookups, Pending, Stage
+    from .warmup import OnNeed
 
 T = TypeVar("T")
-Product_co = TypeVar("Product_co", covariant=True)
 
 log = logging.getLogger("pvdrace")
 WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
-
-
-class Lookups(Protocol):
-    """What the driver needs of a resolver."""
-
-    def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
-        """The answer, if it is known; no I/O."""
-
-    def begin(
-        self,
-        pvd: ProvisioningDomain,
-        name: str,
-        type: str,
-        *,
-        families: tuple[int, ...],
-        release: Release,
-    ) -> Pending:
-        """Ask inside the PvD, at once, in these families; what is done with goes to ``release``."""
-
-
-class Pending(Protocol):
-    """A question that has left."""
-
-    async def answer(self) -> Answer:
-        """Wait for the answer; it is cancelled if that is no longer wanted. Raises `DnsFailure`."""
-
-
-class Changes(Protocol):
-    """What the driver needs of a monitor: descriptors, and the events that their readiness stands for."""
-
-    def open(self) -> Sequence[int]:
-        """Called when the race has to wait: one is readable when PvDs may have changed since it was made."""
-
-    async def events(self) -> Sequence[Event]:
-        """`PvdAdded` and `PvdWithdrawn` since the last call. An OSError is logged, and the race goes on."""
-
-    def close(self) -> None:
-        """Called in the end if `open` was."""
-
-
-class Stage(Protocol[Product_co]):
-    """What an attempt does after the transport handshake, on a connected socket that is then its own."""
-
-    async def __call__(self, sock: socket.socket, candidate: Candidate) -> Product_co:
-        """Return the product, or close the socket and raise."""
 
 
 @dataclass(slots=True)
@@ -110,15 +67,17 @@ async def drive(
     stage: Stage[T] | None = None,
     discard: Callable[[T], Awaitable[None]] | None = None,
     release: Release = close_now,
+    on_need: OnNeed | None = None,
     clock: Callable[[], float] = anyio.current_time,
 ) -> Driven[T]:
     """Run a race to its end on real sockets. ``race.outcome`` says how it ended.
 
     ``discard`` closes the product of a stage that came too late. ``release`` takes the losers' sockets: it
-    closes them, at once or when their peers have had their say (see `pvdrace.net.lingering`). Cancellation
-    releases everything.
+    closes them, at once or when their peers have had their say (see `pvdrace.net.lingering`). ``on_need`` is
+    called before the first packet in a PvD that has to be brought up (see `WarmUps`). Cancellation releases
+    everything.
     """
-    driver = _Driver(race, lookups, changes, stage, release, clock)
+    driver = _Driver(race, lookups, changes, stage, release, on_need, clock)
     try:
         actions = race.start(clock())
         if stage is None:
@@ -146,6 +105,7 @@ class _Driver(Generic[T]):
         changes: Changes | None,
         stage: Stage[T] | None,
         release: Release,
+        on_need: OnNeed | None,
         clock: Callable[[], float],
     ) -> None:
         self.race = race
@@ -161,6 +121,7 @@ class _Driver(Generic[T]):
         self.scopes: dict[int, anyio.CancelScope] = {}  # tasks, by lookup or attempt
         self.products: dict[int, T] = {}
         self.spares: dict[int, socket.socket] = {}  # keep what a stage may close, where that is not enough
+        self.warm_ups = None if on_need is None else WarmUps(on_need, self._resume, self._post)
         self.epoll: select.epoll | None = None
         self.bell = -1  # the eventfd that tasks ring
 
@@ -187,14 +148,27 @@ class _Driver(Generic[T]):
     def _perform(self, actions: Sequence[Action]) -> Sequence[Action]:
         deferred: list[Action] = []
         for action in actions:
+            if self.warm_ups is not None and self.warm_ups.keep(action, self.tasks, deferred):
+                continue
             if isinstance(action, Connect):
-                self._connect(action)
+                if action.through is not None and self.tasks is None:
+                    deferred.append(action)
+                else:
+                    self._connect(action)
             elif isinstance(action, Lookup):
                 if not self._lookup(action):
                     deferred.append(action)
             elif isinstance(action, Cancel):
                 self._cancel(action.target.id)
+        if self.warm_ups is not None and self.race.outcome is not None:
+            self.warm_ups.end()
         return deferred
+
+    def _resume(self, actions: Sequence[Action]) -> None:
+        """Perform what a task has kept until now."""
+        self._perform(actions)
+        if self.inbox and self.bell >= 0:
+            os.eventfd_write(self.bell, 1)
 
     async def _wait(self, deadline: float) -> None:
         """Wait for a socket, a task, a change of PvDs, or the deadline; what happened is in the inbox."""
@@ -303,12 +277,39 @@ class _Driver(Generic[T]):
     def _established(self, action: Connect, sock: socket.socket) -> None:
         measured = handshake(sock)
         rtt = measured.rtt if measured is not None else None
+        if action.through is None:
+            self._connected(action, sock, rtt)
+        else:
+            assert self.tasks is not None  # the attempt was put off until there was one
+            scope = self._scope(action.id)
+            self.tasks.start_soon(self._tunnel_task, action, action.through, rtt, scope)
+
+    def _connected(self, action: Connect, sock: socket.socket, rtt: float | None) -> None:
+        """The transport to the endpoint is there."""
         if self.stage is None:
-            self.inbox.append(Ready(action.id, rtt, sock.getsockname()[0]))
+            self._post(Ready(action.id, rtt, sock.getsockname()[0]))
             return
         assert self.tasks is not None  # a race with a stage has a task group from its start
-        self.inbox.append(Connected(action.id, rtt))
+        self._post(Connected(action.id, rtt))
         self.tasks.start_soon(self._stage_task, self.stage, action, self._scope(action.id))
+
+    async def _tunnel_task(
+        self, action: Connect, proxy: str, rtt: float | None, scope: anyio.CancelScope
+    ) -> None:
+        sock = self.sockets.pop(action.id, None)
+        if sock is None:
+            return  # cancelled and closed before this task began
+        with scope:
+            try:
+                await open_tunnel(sock, proxy, self.race.endpoint)
+            except BaseException as error:
+                self.release(sock)
+                if not isinstance(error, TunnelFailed):
+                    raise
+                self._post(Failed(action.id, str(error)))
+            else:
+                self.sockets[action.id] = sock
+                self._connected(action, sock, rtt)
 
     async def _stage_task(self, stage: Stage[T], action: Connect, scope: anyio.CancelScope) -> None:
         sock = self.sockets.pop(action.id, None)
@@ -341,6 +342,8 @@ class _Driver(Generic[T]):
         self.inbox.append(Failed(attempt, error))
 
     def _cancel(self, subject: int) -> None:
+        if self.warm_ups is not None:
+            self.warm_ups.forget(subject)
         scope = self.scopes.pop(subject, None)
         if scope is not None:
             scope.cancel()

@@ -7,8 +7,9 @@ the race can lose an attempt here and go on (HEv3 s6.1): behind an intercepting 
 from __future__ import annotations
 
 import ssl
+import weakref
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 from anyio.abc import SocketStream
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from ..model import Candidate
+    from .roles import Stage
+
+T = TypeVar("T")
 
 
 class CheckFailed(Exception):
@@ -39,6 +43,31 @@ async def wrap(sock: socket.socket) -> SocketStream:
     except BaseException:
         sock.close()
         raise
+
+
+def tls_context(tls: object) -> ssl.SSLContext | None:
+    """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
+    if tls is False:
+        return None
+    if tls is True:
+        return ssl.create_default_context()
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")
+
+
+class Noting(Generic[T]):
+    """A stage that notes on which socket it works in an exclusive PvD. The socket is the stage's own."""
+
+    def __init__(self, stage: Stage[T]) -> None:
+        self.stage = stage
+        self.noted: list[tuple[Candidate, weakref.ref[socket.socket]]] = []
+
+    async def __call__(self, sock: socket.socket, candidate: Candidate) -> T:
+        """As the stage does."""
+        if candidate.pvd.exclusive:
+            self.noted.append((candidate, weakref.ref(sock)))
+        return await self.stage(sock, candidate)
 
 
 class StreamStage:

@@ -65,10 +65,9 @@ class BlackHole:
         self.worked_at = max(now, self.worked_at)
         if not self.failures:
             return False
-        was_blocked = now < self.until
         self.failures = self.span = 0.0
         self.until = -inf
-        return was_blocked
+        return True  # also where the block had run out: it need not be tried again
 
     def blocked(self, now: float) -> bool:
         """Whether it should be tried later than the others."""

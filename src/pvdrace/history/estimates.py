@@ -42,9 +42,9 @@ class Times:
         self.soon = self._high()
 
     @classmethod
-    def restored(cls, mean: float, deviation: float, at: float) -> Times:
+    def restored(cls, mean: float, deviation: float, at: float, *, bound: bool = False) -> Times:
         """As it was when it was put away."""
-        times = cls(mean, at)
+        times = cls(mean, at, bound=bound)
         times.deviation = deviation
         times.soon = times._high()
         return times

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FLAP_WINDOW = 60.0
 #: The most that is counted.
 FLAPS_KEPT = 32
+#: Names of PvDs whose last state is known.
+NAMES_KEPT = 256
 
 
 class Flaps:
@@ -24,30 +26,35 @@ class Flaps:
     def __init__(self) -> None:
         self._times: dict[str, deque[float]] = {}
         self._last: dict[str, tuple[bool, int]] = {}
+        self.came_at = -inf  # when one last came, came back, or was attached anew
 
     def __len__(self) -> int:
-        """How many PvDs have come or gone at all."""
+        """How many PvDs have gone lately."""
         return len(self._times)
 
     def moved(self, changes: Sequence[PvdChange], now: float) -> bool:
         """Take in what happened; whether anything came or went.
 
-        Coming and going is: added, withdrawn, able or unable to carry anything, attached anew.
+        Coming and going is: added, withdrawn, able or unable to carry anything; or attached anew, where
+        nobody has looked while it was away.
         """
-        counted = False
+        moved = False
         for kind, pvd in changes:
-            state = (kind != "withdrawn" and pvd.unusable is None, pvd.attachment)
-            last = self._last.get(pvd.name)
-            self._last[pvd.name] = state
-            if kind == "changed" and (state == last or (last is None and state[0])):
+            here = kind != "withdrawn" and pvd.unusable is None
+            was_here, attachment = self._last.get(pvd.name, (kind != "added", pvd.attachment))
+            self._last[pvd.name] = here, pvd.attachment
+            if here == was_here and (not here or pvd.attachment == attachment):
                 continue
             self._times.setdefault(pvd.name, deque(maxlen=FLAPS_KEPT)).append(now)
-            counted = True
-        if counted:
-            for name in [name for name, times in self._times.items() if times[-1] + FLAP_WINDOW <= now]:
-                del self._times[name]
-                self._last.pop(name, None)
-        return counted
+            moved = True
+            if here:
+                self.came_at = now
+        for name in [name for name, times in self._times.items() if times[-1] + FLAP_WINDOW <= now]:
+            del self._times[name]
+        if len(self._last) > NAMES_KEPT:
+            for name in [name for name in self._last if name not in self._times]:
+                del self._last[name]
+        return moved
 
     def of(self, pvd: ProvisioningDomain, now: float) -> tuple[int, float]:
         """How often this one came or went in the window, and when that will be less."""

@@ -64,7 +64,6 @@ class History:
         self.known: dict[Instance, Known] = {}  # the longest unused first
         self._flaps = Flaps()
         self._incumbents: dict[tuple[str, int], tuple[Instance, float]] = {}
-        self._carried: dict[int, tuple[Instance, float]] = {}  # by port
         self._answers: dict[tuple[str, int, str], _Answer] = {}
         self._sampled: dict[tuple[str, int, str], float] = {}
         self._version = 0  # grows when expectations may have changed
@@ -132,6 +131,12 @@ class History:
         if changed:
             self._version += 1
 
+    def forget_answers(self) -> None:
+        """What is known was changed from outside: see `facts.restore`. Keep within the bounds."""
+        while len(self.known) > INSTANCES_KEPT:
+            del self.known[next(iter(self.known))]
+        self._version += 1
+
     # ------------------------------------------------------------------ what is to be expected
 
     def expected(self, pvds: PvdSet, endpoint: Endpoint, ready: str, now: float) -> Expectations:
@@ -159,10 +164,13 @@ class History:
 
     def _subjects(self, pvds: PvdSet, endpoint: Endpoint, now: float) -> tuple[list[Subject], float]:
         """The PvDs with what is known of each, and when the number of flaps or the incumbent changes."""
-        carried = self._incumbents.get((endpoint.host, endpoint.port)) or self._carried.get(endpoint.port)
+        carried = self._incumbents.get((endpoint.host, endpoint.port))
+        if carried is None:
+            carried = self._incumbents.get(("", endpoint.port))
         until = inf
         incumbent: Instance | None = None
-        if carried is not None and now < carried[1] + INCUMBENT_AGE:
+        # Who won while another was not there has not won against it: that one may have its place back.
+        if carried is not None and self._flaps.came_at < carried[1] > now - INCUMBENT_AGE:
             incumbent, until = carried[0], carried[1] + INCUMBENT_AGE
         subjects = []
         for pvd in pvds:
@@ -219,21 +227,24 @@ class History:
         return changed
 
     def _won(self, endpoint: Endpoint, winner: Instance, now: float) -> bool:
-        """It carried a connection; whether there is a new incumbent."""
-        key = (endpoint.host, endpoint.port)
-        last, carried = self._incumbents.pop(key, None), self._carried.get(endpoint.port)
-        if last is None and len(self._incumbents) >= ANSWERS_KEPT:
-            del self._incumbents[next(iter(self._incumbents))]
-        self._incumbents[key] = self._carried[endpoint.port] = (winner, now)
-        return last is None or last[0] != winner or carried is None or carried[0] != winner
+        """It carried a connection; whether there is a new incumbent, of the destination or of the port."""
+        changed = False
+        for key in ((endpoint.host, endpoint.port), ("", endpoint.port)):
+            last = self._incumbents.pop(key, None)
+            if last is None and len(self._incumbents) >= ANSWERS_KEPT:
+                del self._incumbents[next(iter(self._incumbents))]
+            self._incumbents[key] = winner, now
+            changed = changed or last is None or last[0] != winner or last[1] <= self._flaps.came_at
+        return changed
 
     def _explored(self, report: RaceReport, now: float) -> bool:
-        """What was set aside for this race is back; whether anything was."""
+        """What was set aside for this race is back; whether anything is set aside."""
         answer = self._answers.get((report.endpoint.host, report.endpoint.port, report.ready))
-        if answer is None or not answer.exploring or now - report.elapsed < answer.since:
+        if answer is None or not answer.exploring:
             return False
-        for place in answer.exploring:
-            place.explored = now
+        if now - report.elapsed >= answer.since:
+            for place in answer.exploring:
+                place.explored = now
         return True
 
     def _known(self, pvd: ProvisioningDomain, now: float) -> Known:

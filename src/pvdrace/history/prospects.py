@@ -51,8 +51,8 @@ def prospects(subjects: Sequence[Subject], host: str, port: int, ready: str, now
 
     HEv3 s5: what is known is set aside now and then, so that a path that has healed is found. That is so when
     a PvD that was blocked may be tried again, and when one that was slower than another was not tried for
-    `EXPLORE_AFTER`. Then no times are given for this destination and nobody is the incumbent, so that each is
-    in its place; after one race (`Place.explored`) they are back.
+    `EXPLORE_AFTER`. Then no times and no incumbent are given for this destination, so that each is in its
+    place; after one race (`Place.explored`) they are back.
     """
     keys = levels(host, port)
     views = [_View(subject, keys, ready, now) for subject in subjects if subject.known is not None]

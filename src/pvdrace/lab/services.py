@@ -1,5 +1,5 @@
-"""The process that runs the lab's own servers: the public server, the portals, and DNS servers that can
-misbehave.
+"""The process that runs the lab's own servers: the public server, the portals, the proxies, and DNS servers
+that can misbehave.
 
 One process with sockets in many namespaces: a socket stays where it was opened.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from . import plan as addresses
 from .plan import Plan, provider_number
 from .portal import serve_portal
+from .proxy_server import serve_proxies
 from .records import records
 from .syscalls import CLONE_NEWNET, setns
 from .web_server import serve
@@ -73,7 +74,10 @@ class _Services:
             ports = (addresses.PORTAL_HTTP_PORT, addresses.PORTAL_TLS_PORT)
             host = site.plan.gateway4 if site.provider.ipv4 else f"[{site.plan.gateway6}]"
             sockets = [(port, _listen(socket.AF_INET6, "::", port)) for port in ports]
+            ports = (addresses.PROXY_PORT, addresses.SOCKS_PORT)
+            proxies = [(port, _listen(socket.AF_INET6, "::", port)) for port in ports]
             await serve_portal(f"http://{host}/login", f"{self.directory}/portal.pem", sockets)
+            await serve_proxies(records(site.plan, site.provider.zones), site.namespace, proxies)
         loop.add_reader(self.channel, self._obey)
         self.channel.send("ready")
         await self.ended.wait()

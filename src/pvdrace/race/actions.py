@@ -36,10 +36,15 @@ class Lookup:
 
 @dataclass(slots=True)
 class Connect:
-    """Start a connection attempt to a candidate (RFC 8305 s5), on a socket pinned to its PvD."""
+    """Start a connection attempt to a candidate (RFC 8305 s5), on a socket pinned to its PvD.
+
+    ``through`` is the URL of the proxy that the candidate then is: the attempt is connected when the proxy
+    has made the tunnel to the endpoint.
+    """
 
     id: int
     candidate: Candidate
+    through: str | None = None
 
 
 @dataclass(slots=True)

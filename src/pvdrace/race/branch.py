@@ -6,7 +6,8 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING
 
-from ..model import is_loopback, parse_literal
+from ..model import is_link_local, is_loopback, parse_literal
+from ..proxies import parse_proxy
 from .actions import Connect, Lookup, Skip
 from .nat64 import synthesise
 from .ordering import order, prefers_ipv4, unusable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..model import Candidate, ProvisioningDomain, Ranked
+    from ..proxies import Proxy
     from .pacing import Pacing
 
 Dialable = tuple[tuple["Candidate", ...], tuple[Skip, ...]]
@@ -51,6 +53,7 @@ class Branch:
         "pacing",
         "port",
         "previous_start",
+        "proxy",
         "pvd",
         "ranked",
         "resolved",
@@ -79,6 +82,10 @@ class Branch:
         self.previous_start = -inf
         self.next_start = -inf  # when the Connection Attempt Delay ends
         self.withdrawn = False
+        url = self.pvd.proxy
+        self.proxy: Proxy | None = (
+            None if url is None else parse_proxy(url)
+        )  # the way out, until it is given up
 
     def failed(self) -> bool:
         """Nothing of it is under way and nothing is left to try."""
@@ -103,6 +110,14 @@ class Branch:
         RFC 8305 s3: AAAA, then A, back to back; HEv3 s4.1: of the families that this PvD has.
         """
         self.resolved = True
+        if self.proxy is not None:
+            if is_loopback(host):
+                self.proxy = None
+            else:
+                skipped = self._by_proxy(host)
+                if self.waiting or not self._give_up_proxy():
+                    return skipped
+                return (*skipped, *self.resolve(host, last_id))
         addresses = addresses_without_lookup(host)
         if addresses is not None:
             return self.join(addresses)
@@ -112,6 +127,24 @@ class Branch:
             return (Skip(self.pvd.name, host, "no family that this PvD has and policy allows"),)
         self.awaited = last_id + 1  # the first is for the family that is preferred
         return list(self.looking_up.values())
+
+    def _by_proxy(self, host: str) -> Sequence[Skip]:
+        """The one candidate is the proxy: it does the asking, so nothing is looked up here."""
+        assert self.proxy is not None
+        literal = parse_literal(host)
+        if literal is not None and is_link_local(literal.address):
+            return (Skip(self.pvd.name, host, "link-local: not for a proxy"),)
+        return self.join((self.proxy.address,))
+
+    def _give_up_proxy(self) -> bool:
+        """The proxy has failed: go on as if there were none, if that is allowed. Failover, never a race."""
+        if self.proxy is None or not self.pvd.proxy_or_direct or self.withdrawn:
+            return False
+        self.proxy = None
+        self.resolved = False
+        # The same address may be dialled again: it would be another port, or no longer for its tunnel.
+        self.addresses = self.attempted = ()
+        return True
 
     def answered(self, lookup_id: int) -> bool:
         """A question of this branch came back, with whatever result; False: it is not one of its own."""
@@ -143,7 +176,8 @@ class Branch:
         before = self.addresses
         self.addresses = (*before, *addresses) if before else tuple(addresses)
         count = self.pacing.preferred_address_family_count
-        candidates, skipped = candidates_for(self.ranked, self.addresses, self.port, count, self.rtt)
+        port = self.port if self.proxy is None else self.proxy.port
+        candidates, skipped = candidates_for(self.ranked, self.addresses, port, count, self.rtt)
         if self.attempted:
             self.waiting = tuple([c for c in candidates if c.remote not in self.attempted])
         else:
@@ -170,6 +204,8 @@ class Branch:
         """RFC 9623 s4.1: a failure starts the next at once; RFC 8305 s5: 10 ms after the last start."""
         self.in_flight -= 1
         self.hurry(now)
+        if self.proxy is not None and not self.in_flight and not self.waiting:
+            self._give_up_proxy()
 
     def hurry(self, now: float) -> None:
         """Let the next attempt start as soon as RFC 8305 s5 allows."""

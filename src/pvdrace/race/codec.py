@@ -117,6 +117,7 @@ def _encode_winner(winner: AttemptRecord, ready: str) -> dict[str, Any]:
         "local": winner.local,
         "family": f"ipv{winner.family}",
         "ready": ready,
+        "through": winner.through,
     }
 
 
@@ -191,6 +192,7 @@ def _encode_entry(entry: Event | Action) -> dict[str, Any]:
                 "remote": c.remote,
                 "port": c.port,
                 "family": c.family,
+                "through": entry.through,
             }
         case Cancel():
             return {"id": entry.target.id, "reason": entry.reason}
@@ -244,7 +246,9 @@ class _Log:
                 given("port", int),
                 given("family", int),
             )
-            connect = Connect(given("id", int), candidate)
+            # Left out by older reports.
+            through = given("through", str | None) if "through" in value else None
+            connect = Connect(given("id", int), candidate, through)
             self.subjects[connect.id] = connect
             return connect
         if kind == "Cancel":

@@ -30,7 +30,10 @@ class LookupFailed:
 
 @dataclass(slots=True)
 class Connected:
-    """The transport handshake of an attempt is done, its readiness (TLS, a check) is not: progress."""
+    """The transport handshake of an attempt is done, its readiness (TLS, a check) is not: progress.
+
+    Through a proxy that is when the tunnel is there.
+    """
 
     id: int
     rtt: float | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .actions import Skip
+from .actions import Connect, Skip
 from .branch import addresses_without_lookup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .actions import Action, Connect
+    from .actions import Action
     from .branch import Branch
     from .events import Event
 
@@ -37,7 +37,7 @@ def why_lost(host: str, branches: Sequence[Branch], log: Sequence[tuple[float, E
     """Why all branches have failed, in a few words."""
     if all(branch.withdrawn for branch in branches):
         return NOBODY
-    if any(branch.attempted for branch in branches):
+    if any(type(entry) is Connect for _, entry in log):
         return "all attempts failed"
     if addresses_without_lookup(host) or any(type(entry) is Skip for _, entry in log):
         return "no usable address"

@@ -182,8 +182,8 @@ class Race:
     def _start_attempt(self, branch: Branch, now: float, actions: list[Action]) -> None:
         candidate = branch.attempt_started(now)
         self._ids += 1
-        action = Connect(self._ids, candidate)
-        self._attempts[self._ids] = Attempt(action, branch, now, now + self.pacing.attempt_timeout)
+        action = Connect(self._ids, candidate, None if branch.proxy is None else branch.pvd.proxy)
+        self._attempts[self._ids] = Attempt(action, branch, now, now + self._patience(branch))
         actions.append(action)
 
     def _attempt_failed(self, attempt_id: int, now: float) -> bool:
@@ -199,7 +199,12 @@ class Race:
         for attempt in list(self._attempts.values()):
             if now >= attempt.deadline:
                 self._attempt_failed(attempt.action.id, now)
-                actions.append(Cancel(attempt.action, f"{TIMEOUT} {float(self.pacing.attempt_timeout)} s"))
+                limit = self.pacing.attempt_timeout if attempt.connected else self._patience(attempt.branch)
+                actions.append(Cancel(attempt.action, f"{TIMEOUT} {float(limit)} s"))
+
+    def _patience(self, branch: Branch) -> float:
+        """A PvD that has to be brought up gets the time for that besides."""
+        return self.pacing.attempt_timeout + branch.pvd.warmup
 
     # ------------------------------------------------------------------ progress (HEv3 s6.1)
 

@@ -11,8 +11,6 @@ from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdA
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..model import Candidate
-
 
 @dataclass(slots=True)
 class LookupRecord:
@@ -48,6 +46,8 @@ class AttemptRecord:
     error: str | None = None
     rtt: float | None = None
     """The kernel's round-trip time of the handshake (TCP_INFO)."""
+    through: str | None = None
+    """The URL of the proxy whose address and port ``remote`` and ``port`` are; None where there is none."""
 
 
 def records(
@@ -60,8 +60,8 @@ def records(
         match entry:
             case Lookup():
                 found[entry.id] = LookupRecord(entry.pvd.name, entry.type, at)
-            case Connect(candidate=candidate):
-                found[entry.id] = _attempt(candidate, at)
+            case Connect():
+                found[entry.id] = _attempt(entry, at)
             case Cancel():
                 _cancel(found[entry.target.id], entry.reason, at)
             case Skip() | PvdAdded() | PvdWithdrawn():
@@ -71,10 +71,9 @@ def records(
     return tuple(found.values())
 
 
-def _attempt(candidate: Candidate, at: float) -> AttemptRecord:
-    return AttemptRecord(
-        candidate.pvd.name, candidate.remote, candidate.port, candidate.family, candidate.local, at
-    )
+def _attempt(action: Connect, at: float) -> AttemptRecord:
+    pvd, local, remote, port, family = action.candidate
+    return AttemptRecord(pvd.name, remote, port, family, local, at, through=action.through)
 
 
 def _cancel(record: LookupRecord | AttemptRecord, reason: str, at: float) -> None:

@@ -99,7 +99,10 @@ class RaceReport:
 
     def summary(self) -> str:
         """The race in one line, as errors print it: who won, who failed of what, who was left out and why."""
-        parts = [f"won by {w.pvd} {w.remote} in {self.elapsed * 1000:.0f} ms"] if (w := self.winner) else []
+        parts = []
+        if w := self.winner:
+            way = f"through {w.through}" if w.through else w.remote
+            parts = [f"won by {w.pvd} {way} in {self.elapsed * 1000:.0f} ms"]
         parts += [
             f"{lookup.pvd} {lookup.type} {lookup.error or 'no address'}"
             for lookup in self.lookups
@@ -110,7 +113,8 @@ class RaceReport:
         for attempt in self.attempts:
             if attempt.outcome != "won":
                 fate = attempt.error or attempt.outcome
-                parts.append(f"{attempt.pvd} v{attempt.family} {fate}")
+                way = f"through {attempt.through}" if attempt.through else f"v{attempt.family}"
+                parts.append(f"{attempt.pvd} {way} {fate}")
         tried = {record.pvd for record in self._records} | {skip.pvd for skip in self.skipped}
         parts += [f"{r.pvd.name} not tried" for r in self.ranking.ranked if r.pvd.name not in tried]
         parts += [f"{r.pvd.name} skipped ({r.excluded})" for r in self.ranking.excluded]

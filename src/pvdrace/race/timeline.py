@@ -89,7 +89,8 @@ def _say(
             return f"{entry.pvd.name} ? {entry.type}"
         case Connect():
             subjects[entry.id] = entry
-            return f"{entry.candidate.pvd.name} -> {name(entry.candidate)}"
+            by = " (proxy)" if entry.through else ""
+            return f"{entry.candidate.pvd.name} -> {name(entry.candidate)}{by}"
         case Cancel(target=Lookup() as lookup):
             return f"{lookup.pvd.name} cancelled {lookup.type}"
         case Cancel(reason=reason):

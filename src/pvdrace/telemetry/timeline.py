@@ -179,15 +179,16 @@ def _attempt_row(attempt: AttemptRecord, until: float, running: bool) -> Row:
     if attempt.connected is not None and (end > between or attempt.outcome == "pending"):
         bars.append(Bar("ready", between, end))
     done = tuple(bars)
+    label = f"{attempt.remote} (proxy)" if attempt.through else attempt.remote
     match attempt.outcome:
         case "won":
-            return Row(attempt.remote, "won", "won", done)
+            return Row(label, "won", "won", done)
         case "failed":
-            return Row(attempt.remote, "failed", attempt.error or "failed", done)
+            return Row(label, "failed", attempt.error or "failed", done)
         case "cancelled":
-            return Row(attempt.remote, "cancelled", _cancelled(attempt.error), done)
+            return Row(label, "cancelled", _cancelled(attempt.error), done)
     doing = "connecting" if attempt.connected is None else "handshaking"
-    return Row(attempt.remote, *_unfinished(doing, running), done)
+    return Row(label, *_unfinished(doing, running), done)
 
 
 def _cancelled(reason: str | None) -> str:

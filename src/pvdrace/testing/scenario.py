@@ -115,6 +115,7 @@ class PvdScript:
     replies: Mapping[str, Reply]
     fates: Mapping[int, tuple[Fate, ...]]
     answers: Mapping[int, tuple[str, ...]]
+    through: Fate | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -126,6 +127,7 @@ def pvd(
     v6: Fate | Sequence[Fate] = (),
     v4: Fate | Sequence[Fate] = (),
     answers: Sequence[str] | None = None,
+    through: Fate | None = None,
     cost: str = "unknown",
     **attributes: object,
 ) -> PvdScript:
@@ -133,14 +135,15 @@ def pvd(
 
     A family without fates gets negative answers. ``answers`` are the addresses that this PvD's DNS gives,
     for split DNS; by default all PvDs hear the same ones (`remotes`). An address that no answer gave, such as
-    a literal, has the first fate of its family. Further keywords are those of `ProvisioningDomain`.
+    a literal, has the first fate of its family. ``through`` is the fate of attempts through its ``proxy``;
+    by default that of its address. Further keywords are those of `ProvisioningDomain`.
     """
     fates = {6: (v6,) if isinstance(v6, Fate) else tuple(v6), 4: (v4,) if isinstance(v4, Fate) else tuple(v4)}
     replies = {"AAAA": _reply(dns if aaaa is None else aaaa), "A": _reply(dns if a is None else a)}
     given = {family: remotes(family, len(fates[family])) for family in (6, 4)}
     if answers is not None:
         given = {6: tuple(a for a in answers if ":" in a), 4: tuple(a for a in answers if ":" not in a)}
-    return PvdScript(replies, fates, given, {"cost": Cost(CostClass(cost)), **attributes})
+    return PvdScript(replies, fates, given, through, {"cost": Cost(CostClass(cost)), **attributes})
 
 
 def _reply(spoken: float | Reply) -> Reply:
@@ -186,6 +189,8 @@ class ScriptedWorld:
                 self._answers[name, kind] = (seconds, reply.error, addresses)
                 fates = [_steps(fate) for fate in script.fates[family]]
                 self._fates[name, family] = fates[0] if fates else []
+                if script.through is not None:
+                    self._fates[name, "proxy"] = _steps(script.through)
                 for address, steps in zip(script.answers[family], fates, strict=False):
                     self._fates[name, address] = steps
 
@@ -201,7 +206,9 @@ class ScriptedWorld:
     def connect(self, action: Connect) -> Iterable[tuple[float, Event]]:
         """The fate that the PvD's script has for this address, else the first of its family."""
         pvd, _, remote, _, family = action.candidate
-        steps = self._fates.get((pvd.name, remote))
+        steps = self._fates.get((pvd.name, "proxy")) if action.through else None
+        if steps is None:
+            steps = self._fates.get((pvd.name, remote))
         if steps is None:
             steps = self._fates[pvd.name, family]
         if not steps:
