@@ -174,3 +174,8 @@ async def test_a_question_needs_the_pvd_too(dns: Dns) -> None:
         with pytest.raises(pvdrace.ResolutionFailed, match="a not brought up: no dial tone"):
             await connector.resolve(HOST)
     assert asked_before[0] == 0
+
+
+def test_those_behind_wait_for_the_warm_up() -> None:
+    scene = scenario(cell=pvd(v4=ok(10), warmup=1.5, cost="unmetered"), wifi=pvd(v4=ok(10), cost="unmetered"))
+    assert [ranked.head_start for ranked in scene.report.ranking.ranked] == [0.0, 1.5]

@@ -208,6 +208,19 @@ def test_the_configuration_of_a_proxy() -> None:
     assert (config.proxy, config.proxy_or_direct) == ("socks5://[::1]:1080", True)
 
 
+@pytest.mark.anyio
+async def test_what_would_run_asks_no_resolver() -> None:
+    config = Configuration(
+        discover=(),
+        pvds=(
+            PvdConfig("lo", interface="lo", resolvers=(Resolver("127.0.0.1"),), proxy="http://127.0.0.1:1"),
+        ),
+    )
+    async with pvdrace.Connector(config) as here:
+        explanation = await here.explain(HOST, 443)
+    assert [(pvd.pvd, pvd.resolvers) for pvd in explanation.pvds] == [("lo", ())]
+
+
 @pytest.mark.parametrize(
     ("host", "attributes", "runs"),
     [

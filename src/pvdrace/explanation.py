@@ -20,7 +20,8 @@ HEADERS = ("pvd", "starts", "families", "asks", "because")
 class ExplainedPvd(NamedTuple):
     """One PvD of an `Explanation`; the fields are those of `pvdrace.model.Ranked`.
 
-    ``resolvers`` are those that it would ask for the name, in order, as text; none for an address.
+    ``resolvers`` are those that it would ask for the name, in order, as text; none for an address
+    or where names are left to a proxy.
     """
 
     pvd: str
@@ -103,7 +104,11 @@ def explain(
 ) -> Explanation:
     """The explanation of a ranking; ``servers`` gives the resolvers of a PvD in the order of asking."""
     asks = addresses_without_lookup(endpoint.host) is None
-    ran = [_explained(r, servers(r.pvd, r.families) if asks else ()) for r in ranking.ranked]
+    ran = [
+        # Names are left to a proxy.
+        _explained(r, servers(r.pvd, r.families) if asks and r.pvd.proxy is None else ())
+        for r in ranking.ranked
+    ]
     left_out = [_explained(r, ()) for r in ranking.excluded]
     return Explanation(endpoint, tuple(layers), (*ran, *left_out))
 
