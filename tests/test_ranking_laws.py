@@ -37,7 +37,7 @@ V6, V4 = LocalAddress("2001:db8::2", 64), LocalAddress("192.168.1.2", 24)
 PORT = 443
 Layers = list[tuple[str, Policy]]
 
-flags = st.frozensets(st.sampled_from(sorted(COST_FLAGS)), max_size=2)
+flags = st.just(frozenset[str]()) | st.frozensets(st.sampled_from(sorted(COST_FLAGS)), max_size=2)
 reaches = st.lists(
     st.builds(
         Reached,
@@ -56,23 +56,24 @@ pvds = st.lists(
         ProvisioningDomain,
         name=st.sampled_from(NAMES),
         interface=st.sampled_from(["eth0", "wlan0"]),
-        addresses=st.sampled_from([(), (V6,), (V4,), (V6, V4), (V6, V4)]),
+        addresses=st.sampled_from([(V6, V4), (V6, V4), (V6, V4), (), (V6,), (V4,)]),
         routes=st.sampled_from(
             [(), (Route("0.0.0.0/0", metric=9), Route("::/0", metric=9)), (Route("10.0.0.0/8", metric=50),)]
         ),
-        zones=st.sampled_from([(), (), (".",), ("example.com",)]),
+        zones=st.sampled_from([(), (), (), (), (), (".",), ("example.com",)]),
         type=st.sampled_from(["wifi", "vpn"]),
         cost=st.builds(Cost, st.sampled_from(CostClass), flags),
-        reachability=st.sampled_from(Reachability),
-        reached=reaches,
+        reachability=st.sampled_from([Reachability.UNKNOWN] * 4 + list(Reachability)),
+        reached=st.just(()) | st.just(()) | reaches,
         trusted=st.booleans(),
         rate=st.sampled_from([None, 1e6, 9e6]),
         warmup=st.sampled_from([0.0, 0.0, 1.0]),
         secure=st.sampled_from([None, True, False]),
         link_quality=st.sampled_from([None, 0.1, 0.9]),
         route_preference=st.sampled_from([0, 1, -1]),
-        unusable=st.sampled_from([None, None, None, "no carrier"]),
+        unusable=st.sampled_from([None] * 9 + ["no carrier"]),
     ),
+    min_size=2,
     max_size=5,
     unique_by=lambda pvd: pvd.name,
 )
@@ -96,15 +97,17 @@ def with_one_incumbent(known: Expectations, name: str | None) -> Expectations:
 
 expecteds = st.builds(
     with_one_incumbent,
-    st.dictionaries(st.sampled_from(NAMES), expectations, max_size=5),
+    st.dictionaries(st.sampled_from(NAMES), expectations, max_size=5)
+    | st.fixed_dictionaries(dict.fromkeys(NAMES, expectations)),
     st.none() | st.sampled_from(NAMES),
 )
 words = ["pvd:a", "pvd:b", "interface:eth*", "type:wifi", "family:ipv4", "family:ipv6"]
 selectors = st.lists(st.sampled_from(words), max_size=2)
+seldom = st.sampled_from([[], [], [], ["pvd:a"], ["type:wifi"], ["family:ipv6"]])
 chains = st.lists(st.sampled_from(RANKING_RULES), max_size=5, unique=True)
 policies = st.builds(
     Policy,
-    *(selectors, selectors, selectors, selectors),
+    *(seldom, selectors, selectors, seldom),
     capacity_profile=st.none() | st.sampled_from(CapacityProfile),
     latency_budget=st.sampled_from([None, None, 0, 0.7, inf]),
     min_rate=st.sampled_from([None, None, None, 5e6]),
@@ -154,7 +157,7 @@ def place(ranking: Ranking, name: str) -> tuple[int, float]:
     return len(NAMES), inf
 
 
-worlds = st.builds(World, pvds.filter(bool), endpoints, layers, expecteds)
+worlds = st.builds(World, pvds, endpoints, layers, expecteds)
 laws = settings(deadline=None)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import median
 
 import anyio
 import pytest
 
-from lab.racing import PATH_DELAY, SLACK, Fault, opened, policy, pvds_of, reach, sent
+from lab.racing import ATTEMPT_DELAY, PATH_DELAY, PATIENT, SLACK, Fault, opened, policy, pvds_of, reach, sent
 from lab.test_slides import LOUD, SILENT
 from pvdrace.history import blackholes
 from pvdrace.lab import Lab
@@ -148,3 +149,55 @@ async def test_control_a_new_connector_knows_nothing(t2: Lab) -> None:
             word, report = await reach(connector, t2)
         assert (word, order(report)) == ("wB", ["wA", "wB"])
         assert report.elapsed >= PATH_DELAY
+
+
+async def test_a_second_connector_begins_with_what_the_first_has_learnt(t2: Lab, tmp_path: Path) -> None:
+    """The same file: the dead default costs its head start once, not once for each program."""
+    file = tmp_path / "history.db"
+    t2["wA"].blackhole()
+    async with opened(t2, history=file) as connector:
+        word, report = await reach(connector, t2)
+        assert (word, order(report)) == ("wB", ["wA", "wB"])
+    async with opened(t2, history=file) as connector:
+        word, report = await reach(connector, t2)
+        assert (word, order(report)) == ("wB", ["wB", "wA"])
+        assert report.attempts[0].pvd == "wB"
+
+
+async def test_a_broken_history_costs_no_connection(t2: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "history.db"
+    for content in (b"no database", bytes(4096)):
+        file.write_bytes(content)
+        async with opened(t2, history=file) as connector:
+            assert (await reach(connector, t2))[0] == "wA"
+    async with opened(t2, history=tmp_path) as connector:
+        assert (await reach(connector, t2))[0] == "wA"
+
+
+async def test_a_family_that_does_not_work_is_learnt_and_the_pvd_keeps_its_place(t2: Lab) -> None:
+    """Dual stack is two networks: IPv6 of wA is tried behind IPv4 after two races; wA stays the first.
+
+    wB waits so long that nobody but wA can win.
+    """
+    t2["wA"].ipv6_broken()
+    async with opened(t2, pacing=PATIENT) as connector:
+        for _ in range(2):
+            word, report = await reach(connector, t2)
+            assert (word, order(report)) == ("wA", ["wA", "wB"])
+            assert report.attempts[0].family == 6
+        word, report = await reach(connector, t2)
+        assert (word, order(report)) == ("wA", ["wA", "wB"])
+        assert [attempt.family for attempt in report.attempts] == [4]
+        assert report.elapsed < ATTEMPT_DELAY
+
+
+async def test_one_success_elsewhere_while_the_default_was_away_moves_nothing(t2: Lab) -> None:
+    """HTC, "last successfully attached first": wA, whose metric is better, is the first again."""
+    async with opened(t2) as connector:
+        assert order((await reach(connector, t2))[1]) == ["wA", "wB"]
+        t2["wA"].link_down()
+        assert (await reach(connector, t2))[0] == "wB"
+        t2["wA"].link_up()
+        await anyio.sleep(0.1)
+        word, report = await reach(connector, t2)
+        assert (word, order(report)) == ("wA", ["wA", "wB"])
