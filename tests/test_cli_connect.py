@@ -38,6 +38,7 @@ class FakeConnector:
 
     race: Scenario
     calls: list[dict[str, Any]]
+    probes = False
 
     def __init__(self, config: str | None, **_: Any) -> None:
         self.config = config

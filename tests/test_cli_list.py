@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,9 +23,11 @@ from pvdrace.model import (
     ProvisioningDomain,
     PvdSet,
     Reachability,
+    Reached,
     Resolver,
     Route,
 )
+from pvdrace.reachability import with_reached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +45,7 @@ WIFI = ProvisioningDomain(
     cost=Cost(CostClass.FIXED, frozenset({"roaming", "congested"})),
     groups=("internet",),
     reachability=Reachability.VALIDATED,
+    reached=(Reached(4, Reachability.VALIDATED, "HTTP 204", 10.0),),
     notes=("10.0.0.9 is not on wlan0",),
     sources=("configuration", "netlink"),
 )
@@ -61,6 +65,9 @@ class FakeConnector:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     async def snapshot(self) -> PvdSet:
@@ -101,7 +108,7 @@ def test_in_a_pipe_each_pvd_is_one_line() -> None:
             "fixed congested roaming",
             "corp.example,lab.example",
             "600",
-            "usable,validated,10.0.0.9 is not on wlan0",
+            "usable,IPv4 validated,10.0.0.9 is not on wlan0",
         ],
         ["tun0", "tun0", "-", "-", "-", "-", "-", "-", "link down"],
     ]
@@ -129,13 +136,53 @@ def test_json() -> None:
         "groups": ["internet"],
         "metric": 600,
         "reachability": "validated",
+        "reached": [
+            {
+                "family": "ipv4",
+                "state": "validated",
+                "evidence": "HTTP 204",
+                "age": home["reached"][0]["age"],
+                "portal": None,
+                "ports": [],
+            }
+        ],
         "usable": True,
         "unusable": None,
         "notes": ["10.0.0.9 is not on wlan0"],
         "sources": ["configuration", "netlink"],
     }
     assert (tun["usable"], tun["unusable"]) == (False, "link down")
-    assert home == as_json(WIFI)
+    assert home["reached"][0]["age"] >= 0
+    home["reached"][0]["age"] = 2.5
+    assert home == as_json(WIFI, 12.5)
+
+
+@pytest.mark.parametrize(
+    ("reached", "lines"),
+    [
+        ((), ("usable",)),
+        (
+            (Reached(6, Reachability.VALIDATED, "", 0), Reached(4, Reachability.VALIDATED, "", 0)),
+            ("usable", "validated"),
+        ),
+        (
+            (
+                Reached(6, Reachability.VALIDATED, "", 0),
+                Reached(4, Reachability.PORTAL, "", 0, portal="http://192.0.2.1/"),
+            ),
+            ("usable", "IPv6 validated", "IPv4 portal http://192.0.2.1/"),
+        ),
+        (
+            (Reached(4, Reachability.PORTAL, "", 0, portal="http://192.0.2.1/"),),
+            ("IPv4 portal http://192.0.2.1/",),
+        ),
+        ((Reached(4, Reachability.PARTIAL, "", 0, ports=(80, 443)),), ("usable", "IPv4 partial (80 443)")),
+        ((Reached(6, Reachability.NONE, "", 0), Reached(4, Reachability.NONE, "", 0)), ("none",)),
+    ],
+)
+def test_what_it_reaches_stands_in_its_state(reached: tuple[Reached, ...], lines: tuple[str, ...]) -> None:
+    pvd = with_reached(replace(WIFI, notes=()), reached)
+    assert wide_row(pvd)[-1].lines == narrow_row(pvd)[-1].lines == lines
 
 
 def test_no_pvd_is_an_empty_list_and_a_remark(connector: type[FakeConnector]) -> None:

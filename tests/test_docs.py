@@ -22,6 +22,7 @@ from pvdrace.lab.scenarios import SCENARIOS, build
 from pvdrace.model import COST_FLAGS
 from pvdrace.policy import CapacityProfile
 from pvdrace.policy_file import CONDITIONS, POLICY_KEYS, SHARED_TABLES
+from pvdrace.probe_settings import DETECTORS, PROBE_LISTS, PROBE_VALUES, ProbeSettings
 from pvdrace.pvd_config import OWN_KEYS
 from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import rank
@@ -119,7 +120,7 @@ def test_the_architecture_knows_every_room_and_every_file_in_them() -> None:
     assert [room for room in rooms if f"  {room}/ " not in text] == []
     files = [
         path
-        for room in (".", "race", "drivers", "net", "dns", "telemetry")
+        for room in (".", "race", "drivers", "net", "dns", "telemetry", "probes")
         for path in (package / room).glob("*.py")
     ]
     assert [path.name for path in files if path.name not in text and path.stem[0] != "_"] == []
@@ -258,7 +259,7 @@ CONFIGURATION = DOCS / "configuration.md"
 
 
 def test_every_key_of_a_configuration_is_documented() -> None:
-    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd"]
+    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd", "probe"]
     assert [code(row[0]) for row in table(CONFIGURATION, "Top level")] == top
     assert [code(row[0]) for row in table(CONFIGURATION, "`[[pvd]]`")] == [f.name for f in fields(PvdConfig)]
     assert [code(row[0]) for row in table(CONFIGURATION, "`[policy]`")] == list(POLICY_KEYS)
@@ -273,8 +274,36 @@ def test_every_key_of_a_configuration_is_documented() -> None:
     assert list(shown["pvd"][0]) == [f.name for f in fields(PvdConfig)]
     assert list(shown["rule"][0]) == ["match", *POLICY_KEYS]
     assert list(shown["rule"][0]["match"]) == list(CONDITIONS)
+    keys = [code(row[0]) for row in table(CONFIGURATION, "`[probe]`")]
+    assert set(keys) == set(shown["probe"]) == {*PROBE_VALUES, *PROBE_LISTS}
     names = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[policy]`")}["capacity_profile"]
     assert re.findall(r"`([\w-]+)`", names) == [kind.value for kind in CapacityProfile]
+
+
+def test_the_detectors_and_times_of_probes_are_documented() -> None:
+    from pvdrace.probes import schedule
+
+    page = DOCS / "probes.md"
+    rows = {code(row[0]): re.findall(r"`(http\S+)`", row[1]) for row in table(page, "Off unless you say so")}
+    assert rows == {name: [url for url in d[:2] if url] for name, d in DETECTORS.items()}
+    words = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[probe]`")}["detector"]
+    assert re.findall(r"`(\w+)`", words) == list(DETECTORS)
+    told = {
+        name: float(number)
+        for row in table(page, "When")
+        for name, number in re.findall(r"`(\w+)` = (\d+)", row[1])
+    }
+    settings = ProbeSettings()
+    assert told == {
+        "CHANGE_GAP": schedule.CHANGE_GAP,
+        "FIRST_WAIT": schedule.FIRST_WAIT,
+        "SUSPICION_GAP": schedule.SUSPICION_GAP,
+        "interval": settings.interval,
+        "recheck": settings.recheck,
+    }
+    left_out = {code(row[0]): row[2] for row in table(CONFIGURATION, "`[probe]`")}
+    for key in ("interval", "recheck", "timeout"):
+        assert float(left_out[key]) == getattr(settings, key)
 
 
 def test_every_word_of_a_configuration_is_documented() -> None:

@@ -30,6 +30,7 @@ PUBLIC = [
     "PvdSet",
     "RaceReport",
     "Reachability",
+    "Reached",
     "ResolutionFailed",
     "Rule",
     "WaitTimeout",

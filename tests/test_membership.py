@@ -10,17 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvdrace.membership import changes
-from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, PvdSet, Ranked, Ranking, Route
+from pvdrace.model import (
+    Endpoint,
+    LocalAddress,
+    ProvisioningDomain,
+    PvdSet,
+    Ranked,
+    Ranking,
+    Reachability,
+    Reached,
+    Route,
+)
 from pvdrace.policy import Policy
 from pvdrace.race.events import Event, PvdAdded, PvdWithdrawn
 from pvdrace.race.race import Race
 from pvdrace.ranking import rank
+from pvdrace.reachability import with_reached
 
 WIFI = ProvisioningDomain("wifi", addresses=(LocalAddress("10.0.1.2", 24),), routes=(Route("0.0.0.0/0"),))
 LTE = replace(WIFI, name="lte")
 ETH = replace(WIFI, name="eth")
 DOWN = replace(WIFI, unusable="no carrier")
 ANEW = replace(WIFI, attachment=1)
+HELD = with_reached(WIFI, (Reached(4, Reachability.PORTAL, "", 0, portal="http://10.0.1.1/"),))
+HALF_HELD = with_reached(WIFI, (*HELD.reached, Reached(6, Reachability.VALIDATED, "", 0)))
 ENDPOINT = Endpoint("www.example.com", 443)
 
 
@@ -45,6 +58,12 @@ def words(event: Event) -> str:
         ([WIFI, LTE], [ANEW, LTE], ["+wifi@1"]),
         ([WIFI], [ANEW], ["+wifi@0"]),
         ([WIFI], [replace(WIFI, resolvers=())], []),
+        # One that turns out to be behind a portal leaves, and comes back after a login.
+        ([WIFI, LTE], [HELD, LTE], ["-wifi: behind a captive portal (http://10.0.1.1/)"]),
+        ([WIFI], [HELD, LTE], ["+lte@0", "-wifi: behind a captive portal (http://10.0.1.1/)"]),
+        ([LTE], [HELD, LTE], []),
+        ([LTE], [with_reached(WIFI, HELD.reached[:0]), LTE], ["+wifi@1"]),
+        ([WIFI, LTE], [HALF_HELD, LTE], []),
         # Who comes is said before who goes; the place counts those that are about to go.
         ([WIFI], [LTE], ["+lte@0", "-wifi: gone"]),
         ([ETH, LTE], [LTE, WIFI], ["+wifi@2", "-eth: gone"]),
@@ -105,3 +124,9 @@ def test_a_pvd_attached_anew_that_may_not_run_any_more_is_withdrawn() -> None:
     snapshot = PvdSet((ANEW, LTE))
     ranking = rank(snapshot, ENDPOINT, [("call", Policy(prohibit=["pvd:wifi"]))])
     assert [words(event) for event in changes([WIFI, LTE], snapshot, ranking)] == ["-wifi: attached anew"]
+
+
+def test_a_portal_that_is_required_stays() -> None:
+    snapshot = PvdSet((HELD, LTE))
+    ranking = rank(snapshot, ENDPOINT, [("call", Policy(require=["pvd:wifi"]))])
+    assert changes([WIFI], snapshot, ranking) == []

@@ -18,7 +18,7 @@ import pytest
 from namespaces import add_link, network_namespace, run, settle, sysctl
 from pvdrace.config import Configuration, parse
 from pvdrace.discovery.system_dns import DnsFiles
-from pvdrace.model import ProvisioningDomain
+from pvdrace.model import ProvisioningDomain, Reachability, Reached
 from pvdrace.monitor import Monitor, PvdChange
 
 if TYPE_CHECKING:
@@ -464,3 +464,67 @@ def test_pyroute2_is_not_loaded_before_open() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
     )
     assert (done.stdout, done.stderr) == ("[]\nTrue\n", "")
+
+
+FOUND = (Reached(4, Reachability.PORTAL, "HTTP 302", 1.0, "http://10.0.1.1/login"),)
+
+
+async def test_what_probes_find_lies_over_the_snapshot(two_links: None, root: Path) -> None:
+    """A new verdict is a new snapshot, rings the bells, and stays; the same one is none."""
+    with monitoring(root) as monitor:
+        before = await monitor.open()
+        bell = monitor.bell(before)
+        try:
+            assert monitor.learn(before["wlan0"], FOUND)
+            assert select.select([bell], [], [], 0)[0]
+            shown = monitor.snapshot
+            assert shown["wlan0"].reached == FOUND
+            assert shown["wlan0"].reachability is Reachability.PORTAL
+            assert shown.generation > before.generation
+            assert shown["eth0"] is before["eth0"]
+            monitor.heard(bell)
+            assert not monitor.learn(before["wlan0"], (FOUND[0]._replace(at=2.0, evidence="HTTP 511"),))
+            assert monitor.snapshot is shown
+            assert not select.select([bell], [], [], 0)[0]
+        finally:
+            monitor.mute(bell)
+        assert await monitor.refresh() is shown
+        run("ip address add 10.0.1.77/24 dev eth0")
+        after = await monitor.refresh()
+        assert after["wlan0"].reached == FOUND
+        assert after["eth0"].addresses != shown["eth0"].addresses
+        assert after.generation > shown.generation
+        with pytest.raises(RuntimeError, match="not open"):
+            Monitor(Configuration(), dns=DnsFiles(root)).learn(before["wlan0"], FOUND)
+
+
+async def test_what_was_found_of_another_attachment_is_forgotten(two_links: None, root: Path) -> None:
+    with monitoring(root) as monitor:
+        before = await monitor.open()
+        assert monitor.learn(before["wlan0"], FOUND)
+        run("ip link set wlan0 down")
+        down = await monitor.refresh()
+        assert (down["wlan0"].reached, down["wlan0"].reachability) == ((), Reachability.UNKNOWN)
+        run("ip link set wlan0 up")
+        settle()
+        again = await monitor.refresh()
+        assert again["wlan0"].attachment > before["wlan0"].attachment
+        assert again["wlan0"].reached == ()
+        assert not monitor.learn(before["wlan0"], FOUND), "of an older attachment"
+        assert monitor.snapshot is again
+
+
+async def test_who_watches_hears_of_a_verdict(two_links: None, root: Path) -> None:
+    with monitoring(root) as monitor:
+        before = await monitor.open()
+        async with aclosing(monitor.changes()) as changes:
+
+            async def find() -> None:
+                await anyio.sleep(0.02)
+                monitor.learn(before["eth0"], FOUND)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(find)
+                with anyio.fail_after(PATIENCE):
+                    change = await anext(changes)
+        assert (change.kind, change.pvd.name, change.pvd.reached) == ("changed", "eth0", FOUND)

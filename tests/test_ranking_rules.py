@@ -81,7 +81,7 @@ def test_the_rules_that_a_policy_may_name_are_those_there_are() -> None:
 
 def test_a_portal_is_out_and_its_page_is_named() -> None:
     hotel = pvd("hotel", reachability=PORTAL, reached=(reached(4, PORTAL, portal="https://login.example/"),))
-    check("hotel out (behind a captive portal, https://login.example/)", hotel)
+    check("hotel out (behind a captive portal (https://login.example/))", hotel)
 
 
 @pytest.mark.parametrize(
@@ -428,8 +428,8 @@ def test_what_was_never_measured_displaces_the_incumbent_only_where_advice_has_i
     assert order_of(ranking_of(*worse, expected=served(known, "b"))) == "ba"
     check(
         """
-        a 0 ms (not tried yet)
-        b 250 ms (did not serve last time)
+        a 0 ms (by name)
+        b 250 ms (by name)
         """,
         *(A, B),
         expected=known,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .model import ProvisioningDomain as ProvisioningDomain
     from .model import PvdSet as PvdSet
     from .model import Reachability as Reachability
+    from .model import Reached as Reached
     from .policy import Policy as Policy
     from .policy import Preference as Preference
     from .policy_file import PolicyFile as PolicyFile
@@ -64,6 +65,7 @@ _HOMES = {
     "PvdSet": "model",
     "RaceReport": "race.report",
     "Reachability": "model",
+    "Reached": "model",
     "ResolutionFailed": "errors",
     "Rule": "rules",
     "WaitTimeout": "errors",

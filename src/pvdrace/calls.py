@@ -11,7 +11,9 @@ from .model import Endpoint, parse_literal
 from .names import to_ascii
 from .policy import Policy
 from .race.actions import TIMEOUT
+from .race.events import PvdWithdrawn
 from .race.outcome import NOBODY
+from .reachability import BEHIND_PORTAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -122,10 +124,18 @@ def failure(
     """The exception for a lost race. ``prohibited``: where nobody ran, it is policy that left nobody."""
     kind: type[NoUsablePvd | ResolutionFailed | ConnectFailed]
     reason = report.failure or ""
-    if reason == NOBODY and not report.attempts:
+    if reason == NOBODY and _left_to_portals(report):
+        kind = NoUsablePvd
+    elif reason == NOBODY and not report.attempts:
         kind = PolicyProhibited if prohibited else NoUsablePvd
     elif reason.startswith(TIMEOUT) or report.attempts or report.skipped or not report.lookups:
         kind = ConnectFailed
     else:
         kind = ResolutionFailed
     return kind(report.summary(), report)
+
+
+def _left_to_portals(report: RaceReport) -> bool:
+    """Whether all that ran have left the race for the same reason: a captive portal."""
+    gone = [entry.reason for _, entry in report.log if isinstance(entry, PvdWithdrawn)]
+    return bool(gone) and all(reason.startswith(BEHIND_PORTAL) for reason in gone)

@@ -14,6 +14,7 @@ from .config_tables import read_tables
 from .config_values import one_of
 from .gai_conf import NAME as GAI_CONF
 from .policy_file import SHARED_TABLES, PolicyFile, read_application_policy, read_pacing, read_rule
+from .probe_settings import ProbeSettings, read_probe
 from .pvd_config import Override, read_override, read_pvd
 from .pvd_config import PvdConfig as PvdConfig
 from .rules import first_match
@@ -68,6 +69,7 @@ class Configuration:
     files: tuple[PolicyFile, ...] = ()
     system: PolicyFile | None = None
     address_tables: tuple[AddressTable, ...] = ()
+    probe: ProbeSettings | None = None
 
     def layers(
         self,
@@ -137,7 +139,8 @@ def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:
     The elements of an array are counted from 0.
     """
     reader = TomlReader(text, filename)
-    reader.check_keys(reader.document, (), ("discover", "profile", "pvd", *SHARED_TABLES, "address_table"))
+    keys = ("discover", "profile", "pvd", *SHARED_TABLES, "address_table", "probe")
+    reader.check_keys(reader.document, (), keys)
     address_tables = read_tables(reader)
     pvds = tuple(read_pvd(reader, table, path) for table, path in reader.tables("pvd"))
     reader.check_unique([pvd.name for pvd in pvds], lambda n: ("pvd", n, "name"))
@@ -152,4 +155,5 @@ def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:
         pacing=read_pacing(reader),
         profile=reader.value(reader.document, (), "profile", one_of(PROFILES)),
         address_tables=address_tables,
+        probe=read_probe(reader),
     )

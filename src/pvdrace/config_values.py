@@ -177,13 +177,6 @@ def as_share(value: object) -> float:
     return share
 
 
-def as_captive_api(value: object) -> str:
-    """The URI of a Captive Portal API: ``https://`` and a name (RFC 8908 s4, RFC 8910 s2)."""
-    text = as_text(value)
-    _url(text, ("https",))
-    return text
-
-
 def as_proxy(value: object) -> str:
     """The URL of a proxy by IP address: ``http://192.0.2.1:3128`` or ``socks5://[2001:db8::1]:1080``."""
     text = as_text(value)

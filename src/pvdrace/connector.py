@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -28,7 +29,6 @@ from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
 from .drivers.aio import Driven, drive
 from .drivers.stages import Noting, StreamStage, discard, tls_context, wrap
-from .explanation import explain
 from .files import read_configuration
 from .following import Following
 from .history import History
@@ -38,6 +38,7 @@ from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
 from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
+from .probing import Finding, Probing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from .config import Configuration
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
-    from .explanation import Explanation
     from .holdings import Holding
     from .model import Candidate
     from .policy import Policy
@@ -72,7 +72,7 @@ T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 
-class Connector(Following, Resolving):
+class Connector(Following, Resolving, Finding):
     """The long-lived owner of what races share: the snapshot of PvDs, the DNS caches, the policy.
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
@@ -128,6 +128,8 @@ class Connector(Following, Resolving):
         self._lingering = Lingering(time.monotonic)
         self._opened = False
         self._store = open_store(history)
+        layers = partial(self._configuration.layers, application=self._policy, label=self._label)
+        self._probing = Probing(self._configuration, self._monitor, layers, self.resolver, self._lingering)
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
         self._decisions = Decisions(
             self._configuration,
@@ -157,14 +159,18 @@ class Connector(Following, Resolving):
 
     async def __aenter__(self) -> Self:
         await self.snapshot()
+        await self._probing.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._lingering.settle()
-        self.close()
+        try:
+            await self._probing.stop()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._lingering.settle()
+            self.close()
 
     def close(self) -> None:
         """Give back what the connector holds: the netlink socket and the caches.
@@ -292,21 +298,6 @@ class Connector(Following, Resolving):
         assert driven.product is not None
         return driven.product, report
 
-    async def explain(
-        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
-    ) -> Explanation:
-        """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
-
-        Raises ValueError if the arguments make no sense.
-        """
-        endpoint = check_endpoint(host, port)
-        check_policy(policy)
-        label = check_label(label) or self._label
-        pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
-        ranking = self._decide(pvds, endpoint, policy, label, "tls").ranking
-        layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
-        return explain(endpoint, ranking, layers, self.resolver.servers)
-
     # ------------------------------------------------------------------ the straight line
 
     async def _race(
@@ -370,6 +361,7 @@ class Connector(Following, Resolving):
             report = RaceReport.of(race, ready)
             if not local:
                 self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
+                self._probing.heard(report)
                 if self._store is not None:
                     self._store.keep(self._decisions.history)
             self._tell(report)

@@ -11,8 +11,11 @@ import anyio
 
 from .best import ANYWHERE, Best, usable
 from .calls import check_endpoint, check_label, check_policy, check_timeout, nobody_yet
+from .decisions import NO_PVDS
 from .discovery.diff import PvdChange
+from .explanation import explain
 from .holdings import Holding
+from .model import is_loopback
 
 if TYPE_CHECKING:
     import socket
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from .decisions import Decisions
+    from .dns.resolver import PvdResolver
+    from .explanation import Explanation
     from .model import Endpoint, ProvisioningDomain, PvdSet, Ranking
     from .monitor import Monitor
     from .policy import Policy
@@ -34,10 +39,26 @@ class Following(ABC):
     _decisions: Decisions
     _monitor: Monitor
     _label: str | None
+    resolver: PvdResolver
 
     @abstractmethod
     async def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
+
+    async def explain(
+        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+    ) -> Explanation:
+        """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        Raises ValueError if the arguments make no sense.
+        """
+        endpoint = check_endpoint(host, port)
+        check_policy(policy)
+        label = check_label(label) or self._label
+        pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
+        ranking = self._decisions.decide(pvds, endpoint, policy, label, READY, time.monotonic()).ranking
+        layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
+        return explain(endpoint, ranking, layers, self.resolver.servers)
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after the last `snapshot`, until the caller stops asking.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .model import Reachability
 from .race.actions import ATTACHED_ANEW
 from .race.events import Event, PvdAdded, PvdWithdrawn
+from .reachability import portal_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +19,19 @@ def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking
     """The events that bring a race over ``running`` PvDs to the ``new`` snapshot, which ``ranking`` ranks.
 
     A PvD of another attachment (interface made anew, address changed) is another PvD and takes the place of
-    the first, because what its sockets are bound to is gone. Other differences wait for the next race.
+    the first, because what its sockets are bound to is gone. One that turns out to be behind a captive portal
+    leaves, unless it is required: what is sent there goes to the portal. Other differences wait for the next
+    race.
 
     RFC 9623 s4: who comes is said before who goes: a race whose last PvD has gone is lost, and stays so.
     """
     here = {pvd.name: pvd for pvd in running}
-    leaving = {pvd.name: reason for pvd in running if (reason := _why_gone(pvd, new.get(pvd.name)))}
+    still = {ranked.pvd.name for ranked in ranking.ranked}
+    leaving = {
+        pvd.name: reason
+        for pvd in running
+        if (reason := _why_gone(pvd, new.get(pvd.name), required=pvd.name in still))
+    }
     order = list(here)
     events: list[Event] = []
     position = 0  # behind the last PvD that the new ranking has before this one
@@ -41,9 +50,11 @@ def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking
     return [*events, *(PvdWithdrawn(name, reason) for name, reason in leaving.items())]
 
 
-def _why_gone(before: ProvisioningDomain, after: ProvisioningDomain | None) -> str | None:
+def _why_gone(before: ProvisioningDomain, after: ProvisioningDomain | None, *, required: bool) -> str | None:
     if after is None:
         return "gone"
     if after.unusable is not None:
         return after.unusable
+    if after.reachability is Reachability.PORTAL and not required:
+        return portal_words(after)
     return ATTACHED_ANEW if after.attachment != before.attachment else None

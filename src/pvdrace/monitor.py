@@ -20,6 +20,7 @@ from .discovery.diff import diff
 from .discovery.kernel import Kernel, drain, open_events
 from .discovery.merge import merge
 from .discovery.system_dns import DnsFiles
+from .reachability import overlay, same_verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from .config import Configuration
     from .discovery.source import Source
     from .discovery.state import KernelState
-    from .model import PvdSet
+    from .model import ProvisioningDomain, PvdSet, Reached
     from .net.rule_manager import RuleManager
+    from .reachability import Known
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
 DEBOUNCE = 0.05
@@ -60,6 +62,8 @@ class Monitor:
         self._rules = rules
         self._kernel: Kernel | None = None
         self._snapshot: PvdSet | None = None
+        self._plain: PvdSet | None = None  # the same, without what probes have found
+        self._known: dict[str, Known] = {}
         self._state: KernelState | None = None  # of which it was made
         self._dirty = False
         self._dns_looked = -math.inf
@@ -149,6 +153,31 @@ class Monitor:
         async with self._lock():
             return await self._read()
 
+    def learn(self, pvd: ProvisioningDomain, reached: tuple[Reached, ...]) -> bool:
+        """Take in what a probe has found of a PvD; whether that is another verdict than before.
+
+        Then there is a new `snapshot`. It holds for this attachment of the PvD alone. Raises RuntimeError
+        before `open`.
+        """
+        if self._plain is None:
+            raise RuntimeError("the monitor is not open")
+        now = self._plain.get(pvd.name)
+        if now is None or now.attachment != pvd.attachment:
+            return False
+        attachment, before = self._known.get(pvd.name, (pvd.attachment, ()))
+        if attachment == pvd.attachment and same_verdict(before, reached):
+            return False
+        self._known[pvd.name] = pvd.attachment, reached
+        self._publish(self._plain)
+        return True
+
+    def _publish(self, plain: PvdSet) -> None:
+        """Show a snapshot with all that is known of its PvDs, and tell everybody."""
+        self._known = {name: known for name, known in self._known.items() if name in plain}
+        before = self._snapshot.generation if self._snapshot is not None else plain.generation - 1
+        self._snapshot = overlay(plain, self._known, before + 1)
+        self._wake()
+
     async def catch_up(self) -> PvdSet:
         """`refresh` where it is needed. Of all who call it at once, one reads for everybody."""
         if self.stale():
@@ -177,12 +206,12 @@ class Monitor:
             if not isinstance(error, Exception):
                 self._wake()  # cancelled: somebody else has to look, but for an error nobody does better
             raise
-        newest = merge(self._configuration, state, dns, others, self._snapshot, self._state)
+        newest = merge(self._configuration, state, dns, others, self._plain, self._state)
         self._state = state
-        if newest is not self._snapshot:
-            self._snapshot = newest
-            self._wake()
-        return newest
+        if newest is not self._plain or self._snapshot is None:
+            self._plain = newest
+            self._publish(newest)
+        return self.snapshot
 
     def announce(self, change: PvdChange) -> None:
         """Tell all who are in `changes`."""

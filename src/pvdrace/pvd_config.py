@@ -10,7 +10,6 @@ from .config_values import (
     ROUTE_PREFERENCES,
     as_address,
     as_bool,
-    as_captive_api,
     as_domain,
     as_interface,
     as_metric,
@@ -26,6 +25,7 @@ from .config_values import (
     one_of,
 )
 from .model import COST_FLAGS, CostClass
+from .probe_settings import as_captive_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable

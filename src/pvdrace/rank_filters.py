@@ -10,6 +10,7 @@ from .model import ProvisioningDomain, Reachability, Reason
 from .race.nat64 import needs_synthesis
 from .race.ordering import unusable
 from .rank_question import Question, admits_portal, behind_portal, carried, packets_of, target
+from .reachability import portal_words
 from .zones import Verdict
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def _portal(pvd: ProvisioningDomain, question: Question) -> Reason | None:
         open_to = packets_of(pvd, question)
         if open_to or not _packets_before_portal(pvd, question, held):
             return None
-    pages = [r.portal for r in pvd.reached if r.state is Reachability.PORTAL and r.portal]
-    return Reason("reachability", f"behind a captive portal{f', {pages[0]}' if pages else ''}")
+    return Reason("reachability", portal_words(pvd))
 
 
 def _packets_before_portal(pvd: ProvisioningDomain, question: Question, held: tuple[int, ...]) -> bool:

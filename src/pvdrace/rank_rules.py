@@ -240,13 +240,19 @@ def _say_stability(pvd: ProvisioningDomain, known: Expectation, question: Questi
     return f"came or went {flaps} times lately" if flaps > 3 else "stable"
 
 
-def _incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> int:
+def _incumbents(several: Sequence[Expectation]) -> list[bool]:
     """Who served last stays, but for a PvD that was never measured here: between the two, advice decides.
 
     So one that is attached anew and comes first by its route metric gets one connection to show what it can
-    do, and is measured from then on; one that does not come first displaces nobody.
+    do, and is measured from then on; one that does not come first displaces nobody. Where nobody of them
+    served last, this rule has nothing to say.
     """
-    return 0 if known.incumbent or known.ready is None else 1
+    somebody = any([known.incumbent for known in several])
+    return [somebody and not known.incumbent and known.ready is not None for known in several]
+
+
+def _incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> bool:
+    return known.incumbent
 
 
 def _say_incumbent(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
@@ -323,7 +329,7 @@ RULES = (
     Rule("validated", _validated, _say_validated),
     Rule("time", _time, _say_time, learnt=True, among=_times),
     Rule("stability", _stability, _say_stability, learnt=True),
-    Rule("incumbent", _incumbent, _say_incumbent, learnt=True),
+    Rule("incumbent", _incumbent, _say_incumbent, learnt=True, among=_incumbents),
     Rule(
         "choice",
         lambda pvd, known, question: pvd.name != question.chosen,

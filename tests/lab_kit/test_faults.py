@@ -3,6 +3,7 @@ not notice."""
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -179,6 +180,33 @@ class TestPortal:
         assert answers == [[server] for server in lab["eth"].resolvers]
         assert "sign in" in self.fetch(lab, "-L", "http://any.name/").stdout
 
+    @pytest.mark.parametrize("held", [4, 6])
+    def test_it_may_hold_one_family(self, lab: Lab, held: int) -> None:
+        lab["eth"].portal(families=(held,))
+        seen = {family: connect(lab, lab["eth"], family=family, timeout=0.25).what for family in (4, 6)}
+        assert seen == {held: "timeout", 10 - held: "eth"}
+        assert self.fetch(lab, f"-{held}", "https://www.example.test/").returncode == 60
+        assert self.fetch(lab, f"-{10 - held}", "https://www.example.test/").stdout == "eth\n"
+        lab["eth"].login()
+        assert connect(lab, lab["eth"], family=held).what == "eth"
+
+    @pytest.mark.parametrize("dns", ["real", "portal"])
+    def test_its_api_is_reachable_before_the_login_and_tells_of_it(self, lab: Lab, dns: str) -> None:
+        """RFC 8908: over TLS that verifies, with a page to show that is there."""
+        eth = lab["eth"]
+        resolve = f"capport.example.test:8443:{eth.gateway4}"
+
+        def ask(url: str) -> str:
+            return self.fetch(lab, "-i", "--resolve", resolve, url).stdout
+
+        for captive in (True, False):
+            eth.portal(dns=dns) if captive else eth.login()
+            head, _, body = ask(eth.captive_api).partition("\n\n")
+            assert "Content-Type: application/captive+json" in head
+            state = json.loads(body)
+            assert state["captive"] is captive
+            assert "sign in" in ask(state["user-portal-url"])
+
 
 class TestLink:
     """Links that go away and come back."""
@@ -230,6 +258,7 @@ class TestLink:
         (lambda link: link.dns("odd"), "it is one of ok, dead"),
         (lambda link: link.dns("lying", address="nowhere"), "nowhere"),
         (lambda link: link.portal(dns="odd"), "one of real, portal"),
+        (lambda link: link.portal(families=(5,)), "they are of 4, 6"),
     ],
 )
 def test_wrong_arguments_are_refused_and_change_nothing(lab: Lab, wrong: Spoil, message: str) -> None:

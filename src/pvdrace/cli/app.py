@@ -16,6 +16,7 @@ from .history import history
 from .lab import lab
 from .list import list_
 from .options import config_option
+from .probe import probe
 from .resolve import resolve
 
 if TYPE_CHECKING:
@@ -67,5 +68,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, explain, history, lab, demo):
+for command in (list_, resolve, connect, explain, probe, history, lab, demo):
     app.add_command(command)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..model import Reachability
+from .exits import PORTALS, complain
 from .options import (
     config_option,
     configuration_from,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..config import Configuration
+    from ..connector import Connector
     from ..errors import PvdRaceError
     from ..policy import Policy
     from ..race.report import RaceReport
@@ -62,7 +65,7 @@ def connect(
     policy = policy_from(**preferences)
     seen: list[RaceReport] = []
     try:
-        report, failure = anyio.run(
+        report, failure, portals = anyio.run(
             _connect, host, port, context, configuration, policy, label, timeout, seen
         )
     except KeyboardInterrupt:
@@ -71,6 +74,8 @@ def connect(
         raise
     if report is not None:
         _print(report, as_json)
+    if portals:
+        return complain(f"{failure}; {portals}", PORTALS)
     if failure is not None:
         raise failure
     return 0
@@ -94,7 +99,7 @@ async def _connect(
     label: str | None,
     timeout: float | None,
     seen: list[RaceReport],
-) -> tuple[RaceReport | None, PvdRaceError | None]:
+) -> tuple[RaceReport | None, PvdRaceError | None, str]:
     from ..connector import Connector
     from ..errors import PvdRaceError
     from ..telemetry.terminal import LiveRace
@@ -113,7 +118,27 @@ async def _connect(
             await connection.aclose()
             return connection.report, None
 
-        return await _beside(live, race)
+        report, error = await _beside(live, race)
+        return report, error, await _portals(connector, error)
+
+
+async def _portals(connector: Connector, error: PvdRaceError | None) -> str:
+    """Where nothing but portals stands in the way: which. A race does not wait for probes; who has lost one
+    may.
+    """
+    from ..reachability import portal_words
+    from .exits import only_portals
+
+    if error is None or error.report is None or not connector.probes:
+        return ""
+    if not only_portals(error.report):
+        names = [ranked.pvd.name for ranked in error.report.ranking.ranked]
+        here = await connector.snapshot()
+        if names := [name for name in names if name in here]:
+            await connector.probe(*names)
+    pvds = await connector.snapshot()
+    held = [f"{pvd.name} is {portal_words(pvd)}" for pvd in pvds if pvd.reachability is Reachability.PORTAL]
+    return ", ".join(held) if only_portals(error.report, pvds) else ""
 
 
 async def _beside(

@@ -8,7 +8,7 @@ from ..model import Reachability
 from .output import Cell, cell
 
 if TYPE_CHECKING:
-    from ..model import ProvisioningDomain
+    from ..model import ProvisioningDomain, Reached
 
 #: One column a fact, for pipes and wide terminals.
 WIDE = ("pvd", "interface", "type", "addresses", "resolvers", "cost", "zones", "metric", "state")
@@ -65,8 +65,47 @@ def state(pvd: ProvisioningDomain) -> Cell:
     """Usable, or why not; what is known of its reach; remarks."""
     if pvd.unusable is not None:
         return cell(pvd.unusable, style="red")
-    reach = "" if pvd.reachability is Reachability.UNKNOWN else pvd.reachability.value
-    return cell("usable", reach, *pvd.notes, style="green" if not pvd.notes else "yellow")
+    usable = pvd.reachability not in (Reachability.PORTAL, Reachability.NONE)
+    style = "green" if usable and not pvd.notes else "yellow"
+    return cell("usable" if usable else "", *reach(pvd), *pvd.notes, style=style)
+
+
+REACH_STYLES = {
+    Reachability.UNKNOWN: "dim",
+    Reachability.VALIDATED: "green",
+    Reachability.PORTAL: "yellow",
+    Reachability.PARTIAL: "yellow",
+    Reachability.NONE: "red",
+}
+
+
+def reach(pvd: ProvisioningDomain) -> list[str]:
+    """What it is known to reach: one line if its families agree, else one of each; nothing if unknown."""
+    lines = {one.family: reaches(one) for one in pvd.reached if one.state is not Reachability.UNKNOWN}
+    if set(lines) == set(pvd.families) and len(set(lines.values())) == 1:
+        return [next(iter(lines.values()))]
+    if lines:
+        return [f"IPv{family} {line}" for family, line in lines.items()]
+    return [] if pvd.reachability is Reachability.UNKNOWN else [pvd.reachability.value]
+
+
+def reaches(one: Reached) -> str:
+    """``portal http://192.0.2.1/login``, ``partial (80 443)``."""
+    if one.state is Reachability.PARTIAL and one.ports:
+        return f"{one.state} ({' '.join(map(str, one.ports))})"
+    return f"{one.state} {one.portal}" if one.portal else str(one.state)
+
+
+def reached_json(one: Reached, now: float) -> dict[str, Any]:
+    """What a family reaches as plain values; ``age`` in seconds."""
+    return {
+        "family": f"ipv{one.family}",
+        "state": one.state.value,
+        "evidence": one.evidence,
+        "age": max(now - one.at, 0.0),
+        "portal": one.portal,
+        "ports": list(one.ports),
+    }
 
 
 def known(word: str) -> str:
@@ -74,8 +113,8 @@ def known(word: str) -> str:
     return "" if word == "unknown" else word
 
 
-def as_json(pvd: ProvisioningDomain) -> dict[str, Any]:
-    """A PvD as plain values."""
+def as_json(pvd: ProvisioningDomain, now: float) -> dict[str, Any]:
+    """A PvD as plain values; ``now`` is a reading of the monotonic clock."""
     return {
         "name": pvd.name,
         "interface": pvd.interface,
@@ -90,6 +129,7 @@ def as_json(pvd: ProvisioningDomain) -> dict[str, Any]:
         "groups": list(pvd.groups),
         "metric": pvd.metric,
         "reachability": pvd.reachability.value,
+        "reached": [reached_json(one, now) for one in pvd.reached],
         "usable": pvd.unusable is None,
         "unusable": pvd.unusable,
         "notes": list(pvd.notes),

@@ -21,9 +21,14 @@ import click
 
 from ..errors import ConfigurationError, NoUsablePvd, PvdRaceError
 from ..model import Reachability
+from ..race.events import PvdWithdrawn
+from ..reachability import BEHIND_PORTAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..model import PvdSet
+    from ..race.report import RaceReport
 
 OK = 0
 OTHER = 1
@@ -71,19 +76,26 @@ def exit_code(error: PvdRaceError) -> int:
     """The exit code for an error of the library."""
     if isinstance(error, ConfigurationError):
         return USAGE
-    if _only_portals(error):
+    if error.report is not None and only_portals(error.report):
         return PORTALS
     return NO_PVD if isinstance(error, NoUsablePvd) else FAILED
 
 
-def _only_portals(error: PvdRaceError) -> bool:
-    """Whether every PvD that could have carried the connection is behind a captive portal."""
-    if error.report is None:
-        return False
-    ranking = error.report.ranking
-    if ranking.ranked:
-        return all(r.pvd.reachability is Reachability.PORTAL for r in ranking.ranked)
-    return any(r.excluded is not None and r.excluded.rule == "reachability" for r in ranking.excluded)
+def only_portals(report: RaceReport, pvds: PvdSet | None = None) -> bool:
+    """Whether every PvD that could have carried the connection is behind a captive portal.
+
+    So it was known when the race began, or has turned out while it ran; or since then, as ``pvds`` have it.
+    """
+    left = {
+        entry.pvd
+        for _, entry in report.log
+        if isinstance(entry, PvdWithdrawn) and entry.reason.startswith(BEHIND_PORTAL)
+    }
+    left |= {pvd.name for pvd in pvds or () if pvd.reachability is Reachability.PORTAL}
+    ranked, excluded = ([r.pvd for r in each] for each in report.ranking)
+    if ranked:
+        return all(pvd.name in left or pvd.reachability is Reachability.PORTAL for pvd in ranked)
+    return any(pvd.reachability is Reachability.PORTAL for pvd in excluded)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -1,4 +1,4 @@
-"""``pvdrace list``: the PvDs of this host and what is known of each. It sends no packet."""
+"""``pvdrace list``: the PvDs of this host and what is known of each. It sends no packet unless told to."""
 
 from __future__ import annotations
 
@@ -21,29 +21,43 @@ WIDE_ENOUGH = 130
 @click.command("list")
 @json_option
 @click.option("--watch", is_flag=True, help="Stay, and print a line whenever one comes, goes or changes.")
+@click.option("--probe", is_flag=True, help="Probe them first, as the configuration says.")
 @config_option
-def list_(as_json: bool, watch: bool) -> int:
+def list_(as_json: bool, watch: bool, probe: bool) -> int:
     """The PvDs of this host and what is known of each.
 
-    Nothing is sent: all of it is read from the configuration and the kernel.
+    Nothing is sent: all of it is read from the configuration and the kernel. With --probe and with --watch
+    PvDs are probed, if the configuration says what to ask.
 
     With --watch and --json: one object a line, in which "change" is present, added, withdrawn or changed.
     """
     import anyio
 
-    anyio.run(_watch if watch else _list, config_file(), as_json)
+    if watch:
+        anyio.run(_watch, config_file(), as_json)
+    else:
+        anyio.run(_list, config_file(), as_json, probe)
     return 0
 
 
-async def _list(config: str | None, as_json: bool) -> None:
+async def _list(config: str | None, as_json: bool, probe: bool) -> None:
     from ..connector import Connector
 
-    async with Connector(config) as connector:
-        pvds = await connector.snapshot()
+    connector = Connector(config)
+    if probe:
+        async with connector:
+            await connector.probe()
+            pvds = await connector.snapshot()
+    else:  # a connector that is not entered probes nothing
+        try:
+            pvds = await connector.snapshot()
+        finally:
+            connector.close()
     if as_json:
         from .describe import as_json as values
 
-        click.echo(json.dumps({"schema": SCHEMA, "pvds": [values(pvd) for pvd in pvds]}, indent=2))
+        now = time.monotonic()
+        click.echo(json.dumps({"schema": SCHEMA, "pvds": [values(pvd, now) for pvd in pvds]}, indent=2))
     else:
         _print(pvds)
 
@@ -78,7 +92,7 @@ def _tell(kind: str, pvd: ProvisioningDomain, as_json: bool) -> None:
 
     if as_json:
         event: dict[str, Any] = {"schema": CHANGE_SCHEMA, "time": time.time(), "change": kind}
-        click.echo(json.dumps({**event, "pvd": values(pvd)}))
+        click.echo(json.dumps({**event, "pvd": values(pvd, time.monotonic())}))
         return
     _, interface, _, addresses, _, _, _, _, state = wide_row(pvd)
     facts = (",".join(cell.lines) for cell in (interface, addresses, state))

@@ -36,15 +36,6 @@ class CheckFailed(Exception):
         return "the check said no"
 
 
-async def wrap(sock: socket.socket) -> SocketStream:
-    """A connected socket as a stream; the socket is closed if that fails or is cancelled."""
-    try:
-        return await SocketStream.from_socket(sock)
-    except BaseException:
-        sock.close()
-        raise
-
-
 def tls_context(tls: object) -> ssl.SSLContext | None:
     """The TLS context for a ``tls`` argument; ValueError for what only looks like one."""
     if tls is False:
@@ -54,6 +45,15 @@ def tls_context(tls: object) -> ssl.SSLContext | None:
     if isinstance(tls, ssl.SSLContext):
         return tls
     raise ValueError(f"tls must be True, False or an ssl.SSLContext, not {tls!r}")
+
+
+async def wrap(sock: socket.socket) -> SocketStream:
+    """A connected socket as a stream; the socket is closed if that fails or is cancelled."""
+    try:
+        return await SocketStream.from_socket(sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class Noting(Generic[T]):

@@ -22,7 +22,7 @@ from .host_files import cover_host_files
 from .namespaces import ask_for_links, new_network_namespace, set_sysctls
 from .plan import Plan, make_plan
 from .programs import find_program, finish_programs, start_program
-from .provider import Faults, Provider
+from .provider import DnsFault, Faults, Provider
 from .records import records
 from .services import Site, run_services
 from .syscalls import CLONE_NEWNET, CLONE_NEWNS, set_process_name, setns, unshare
@@ -215,6 +215,8 @@ class Keeper:
             own_needed = faults.dns.mode not in ("ok", "dead", "closed")
             if own or own_needed:
                 self._own_dns(plan, faults)
+        if faults.portal != before.portal:
+            self._ask_services(plan, faults.portal)
         texts = [
             rules.fault_rules(each, own_dns=own or each.dns.mode not in ("ok", "dead", "closed"))
             for each in (before, faults)
@@ -287,8 +289,12 @@ class Keeper:
             raise LabError(self.broken)
 
     def _own_dns(self, plan: Plan, faults: Faults) -> None:
-        if problem := self.services.ask((plan.number, faults.dns)):
-            raise LabError(f"the lab's own DNS server: {problem}")
+        self._ask_services(plan, faults.dns)
+
+    def _ask_services(self, plan: Plan, change: DnsFault | bool) -> None:
+        """How the provider's DNS server misbehaves, or whether its API says that the client is captive."""
+        if problem := self.services.ask((plan.number, change)):
+            raise LabError(f"the lab's own servers: {problem}")
 
     def _wire(self, index: int, command: str, value: object) -> Any:
         self._check()

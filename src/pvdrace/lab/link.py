@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import counters as counting
 from .errors import LabError
-from .plan import DEAD4, DEAD6, Plan
+from .plan import DEAD4, DEAD6, PORTAL_API_NAME, PORTAL_API_PORT, Plan
 from .provider import PORT_REFUSALS, DnsFault, Faults, Provider, Wire
 from .rules import check_icmp
 
@@ -95,6 +95,11 @@ class Link:
         return tuple(address for address in (self.gateway4, self.gateway6) if address is not None)
 
     @property
+    def captive_api(self) -> str:
+        """The URI of the provider's Captive Portal API (RFC 8908), as RFC 8910 would give it."""
+        return f"https://{PORTAL_API_NAME}:{PORTAL_API_PORT}/captive"
+
+    @property
     def wire(self) -> Wire:
         """What the link does to packets at the moment."""
         return self._wire
@@ -179,19 +184,23 @@ class Link:
         """TCP handshakes complete, data is lost (both ways; not to the gateway itself)."""
         self._apply(stall=on)
 
-    def portal(self, on: bool = True, *, dns: str = "real") -> None:
+    def portal(self, on: bool = True, *, dns: str = "real", families: Iterable[int] = (4, 6)) -> None:
         """A captive portal: HTTP gets a login page, TLS a wrong certificate, all else is lost.
 
-        ``dns="portal"``: every address query is answered with the gateway's address.
+        ``dns="portal"``: every address query is answered with the gateway's address. Only the ``families``
+        are held. The provider's Captive Portal API is reachable, and says so: see :attr:`captive_api`.
         """
         if dns not in ("real", "portal"):
             raise LabError(f"portal(dns={dns!r}): it is one of real, portal")
+        held = tuple(sorted(set(families)))
+        if not held or not set(held) <= {4, 6}:
+            raise LabError(f"portal(families={held!r}): they are of 4, 6")
         if on and dns == "portal":
-            self._apply(portal=True, dns=DnsFault("lying", address=self.resolvers))
+            self._apply(portal=True, portal_families=held, dns=DnsFault("lying", address=self.resolvers))
         elif not on and self._faults.portal and self._faults.dns == DnsFault("lying", address=self.resolvers):
-            self._apply(portal=False, dns=DnsFault())
+            self._apply(portal=False, portal_families=(4, 6), dns=DnsFault())
         else:
-            self._apply(portal=on)
+            self._apply(portal=on, portal_families=held if on else (4, 6))
 
     def login(self) -> None:
         """Open the portal, as after a login."""

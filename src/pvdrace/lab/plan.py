@@ -32,6 +32,9 @@ PORTS = {"echo": 7, "who": 17, "ssh": 22, "http": 80, "https": 443, "http-alt": 
 OWN_DNS_PORT = 5353
 PORTAL_HTTP_PORT = 5380
 PORTAL_TLS_PORT = 5443
+# The Captive Portal API of a provider (RFC 8908), at its gateway: reachable before a login.
+PORTAL_API_NAME = "capport.example.test"
+PORTAL_API_PORT = 8443
 PROXY_PORT = 3128
 SOCKS_PORT = 1080
 

@@ -119,6 +119,7 @@ class Faults:
     ipv6_broken: bool = False
     stall: bool = False
     portal: bool = False
+    portal_families: tuple[int, ...] = (4, 6)
     dns: DnsFault = DnsFault()
 
     def but(self, **changes: object) -> Faults:

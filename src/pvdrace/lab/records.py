@@ -34,7 +34,7 @@ def records(plan: Plan, zones: Mapping[str, Sequence[str]]) -> tuple[Record, ...
 
 
 def common(plan: Plan) -> dict[str, Sequence[str]]:
-    """The names that exist through every provider; ``local.example.test`` differs by provider."""
+    """The names that exist through every provider; ``local.`` and ``capport.`` differ by it."""
     return {
         NAME: [addresses.ADDRESS4, addresses.ADDRESS6],
         "example.test": [addresses.ADDRESS4, addresses.ADDRESS6],
@@ -45,6 +45,7 @@ def common(plan: Plan) -> dict[str, Sequence[str]]:
         + [f"2001:db8:99::{n}" for n in (11, 12, 13)],
         "dead.example.test": [addresses.DEAD4, addresses.DEAD6],
         "local.example.test": [plan.local4, plan.local6],
+        addresses.PORTAL_API_NAME: [plan.gateway4, plan.gateway6],
     }
 
 

@@ -94,7 +94,8 @@ def fault_rules(faults: Faults, *, own_dns: bool) -> str:
     lines += [f"add rule inet lab fault_forward {rule}" for rule in _forward(faults)]
     if faults.portal:
         lines += [
-            f"add rule inet lab fault_portal tcp dport {port} redirect to :{to}"
+            f"add rule inet lab fault_portal meta nfproto ipv{family} tcp dport {port} redirect to :{to}"
+            for family in faults.portal_families
             for port, to in ((80, addresses.PORTAL_HTTP_PORT), (443, addresses.PORTAL_TLS_PORT))
         ]
     return "\n".join(lines) + "\n"
@@ -118,8 +119,10 @@ def _input(faults: Faults) -> list[str]:
 
 def _forward(faults: Faults) -> list[str]:
     rules: list[str] = []
-    if faults.blackhole or faults.portal:
+    if faults.blackhole:
         rules.append("drop")
+    if faults.portal:
+        rules += [f"meta nfproto ipv{family} drop" for family in faults.portal_families]
     if faults.ipv6_broken:
         rules.append("meta nfproto ipv6 drop")
     if faults.icmp is not None:

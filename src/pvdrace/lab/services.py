@@ -12,11 +12,12 @@ import socket
 import sys
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import plan as addresses
 from .plan import Plan, provider_number
-from .portal import serve_portal
+from .portal import serve_api, serve_portal
 from .proxy_server import serve_proxies
 from .records import records
 from .syscalls import CLONE_NEWNET, setns
@@ -55,6 +56,7 @@ class _Services:
         self.internet = internet
         self.directory = directory
         self.dns: dict[int, DnsServer] = {}
+        self.captive: set[int] = set()  # the providers behind a portal, as their APIs say
         self.ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -77,6 +79,11 @@ class _Services:
             ports = (addresses.PROXY_PORT, addresses.SOCKS_PORT)
             proxies = [(port, _listen(socket.AF_INET6, "::", port)) for port in ports]
             await serve_portal(f"http://{host}/login", f"{self.directory}/portal.pem", sockets)
+            await serve_api(
+                partial(self.captive.__contains__, site.plan.number),
+                f"{self.directory}/server.pem",
+                _listen(socket.AF_INET6, "::", addresses.PORTAL_API_PORT),
+            )
             await serve_proxies(records(site.plan, site.provider.zones), site.namespace, proxies)
         loop.add_reader(self.channel, self._obey)
         self.channel.send("ready")
@@ -85,12 +92,15 @@ class _Services:
     def _obey(self) -> None:
         """Carry out one command of the keeper; the answer is None or the text of an error."""
         try:
-            number, fault = self.channel.receive()
+            number, change = self.channel.receive()
         except (EOFError, OSError):
             self.ended.set()
             return
         try:
-            self._misbehave(number, fault)
+            if isinstance(change, bool):
+                (self.captive.add if change else self.captive.discard)(number)
+            else:
+                self._misbehave(number, change)
         except Exception:
             traceback.print_exc(file=sys.stderr)
             self.channel.send(traceback.format_exc().strip().splitlines()[-1])
