@@ -93,7 +93,8 @@ THREE = marks.Proof("test_that.py", "test_three", ("1.2",), control=False)
         ([ONE, TWO], "<failure/>", "**1 failure**"),
         ([ONE, TWO], "<skipped/>", "**1 skipped**"),
         ([TWO], "", "1 passed"),
-        ([TWO, THREE], "", "test_three was not run"),
+        ([TWO, THREE], "", "`test_three` not run"),
+        ([THREE], "", "all not run"),
         ([], "", "no test yet: its time"),
     ],
 )
@@ -113,7 +114,8 @@ def test_a_page_keeps_the_results_of_rows_that_have_not_changed() -> None:
     assert "| 3 passed on asyncio and trio, control |" not in fresh
     kept = page.with_results_of(old, fresh)
     assert "| 3 passed on asyncio and trio, control |" in kept
-    assert "test_three was not run |" in kept
+    assert "| all not run |" in kept
+    assert page.with_results_of(old + fresh, fresh) == page.with_results_of(fresh + old, fresh) == kept
     assert page.without_results(kept) == page.without_results(fresh)
 
 

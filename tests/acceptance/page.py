@@ -22,6 +22,8 @@ a test shows beside it what the ordinary stack does. `make acceptance` writes th
 and a run of them; a test holds it against the marks.
 """
 
+NOT_RUN = "not run |"
+
 #: (file, name of the test function) -> (parameters, outcome) of each run.
 Results = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 
@@ -50,8 +52,15 @@ def without_results(page: str) -> str:
 
 
 def with_results_of(old: str, page: str) -> str:
-    """A page with the results of an older one, where a row and its tests are the same in both."""
-    kept = {without_results(line): line for line in old.splitlines()}
+    """A page with the results of an older one, where a row and its tests are the same in both.
+
+    The older one may be two at once, as a merge leaves them: what was run counts.
+    """
+    kept: dict[str, str] = {}
+    for line in old.splitlines():
+        key = without_results(line)
+        if key not in kept or not line.endswith(NOT_RUN):
+            kept[key] = line
     return "".join(kept.get(without_results(line), line) + "\n" for line in page.splitlines())
 
 
@@ -92,7 +101,8 @@ def _result(row: Row, proofs: Sequence[Proof], results: Results) -> str:
     bad = Counter(outcome for _, outcome in runs if outcome != "passed")
     if unrun or bad:
         words = [f"**{count} {outcome}**" for outcome, count in sorted(bad.items())]
-        return ", ".join([*words, *(f"{name} was not run" for name in unrun)])
+        missing = [", ".join(f"`{name}`" for name in unrun) if runs else "all"] if unrun else []
+        return ", ".join([*words, *(f"{names} not run" for names in missing)])
     on = [backend for backend in BACKENDS if any(backend in parameters.split("-") for parameters, _ in runs)]
     control = ", control" if any(proof.control for proof in proofs) else ""
     return f"{len(runs)} passed{' on ' + ' and '.join(on) if on else ''}{control}"

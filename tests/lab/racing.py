@@ -26,6 +26,8 @@ PATH_DELAY = Pacing().path_delay
 ATTEMPT_DELAY = Pacing().connection_attempt_delay
 # So long a head start that only the end of the first PvD can bring in the second.
 PATIENT = Pacing(path_delay=20.0)
+# The same where times are known already: a head start of 2 s, however fast the first is expected to be.
+STEADY = Pacing(path_delay=20.0, connection_attempt_delay=2.0, minimum_connection_attempt_delay=2.0)
 SLACK = 0.5  # seconds that a busy machine may add to anything
 
 Fault = Callable[[Link], object]

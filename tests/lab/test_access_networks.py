@@ -11,6 +11,7 @@ from lab.racing import (
     ATTEMPT_DELAY,
     PATH_DELAY,
     SLACK,
+    STEADY,
     described,
     opened,
     ordinary,
@@ -37,7 +38,7 @@ def order(report: RaceReport) -> list[str]:
 async def test_one_success_elsewhere_makes_no_favourite(t2: Lab) -> None:
     """HTC "last successfully attached first": the user's weight counts, not where it last went well."""
     t2["wA"].link_down()
-    async with opened(t2, policy=policy(prefer="pvd:wA")) as connector:
+    async with opened(t2, policy=policy(prefer="pvd:wA"), pacing=STEADY) as connector:
         assert (await reach(connector, t2))[0] == "wB"
         t2["wA"].link_up()
         word, report = await reach(connector, t2)
@@ -66,7 +67,7 @@ async def test_a_new_network_never_outranks_those_that_the_user_ranked(t4: Lab) 
     The new one is the fastest there is, and has the best metric.
     """
     ranked = pvdrace.Policy(prefer=["pvd:w4", "pvd:w3", "pvd:w2"])
-    async with opened(t4, policy=ranked) as connector:
+    async with opened(t4, policy=ranked, pacing=STEADY) as connector:
         for _ in range(2):
             word, report = await reach(connector, t4)
             assert (word, order(report)) == ("w4", ["w4", "w3", "w2", "w1"])
@@ -163,7 +164,7 @@ async def test_a_stream_stays_where_it_is_when_another_network_gets_better(t2: L
 
     Every packet of a stream is on one link, while B becomes the better one and A again.
     """
-    async with opened(t2) as connector:
+    async with opened(t2, pacing=STEADY) as connector:
         stream = await connector.open_connection(t2.name, 80, timeout=5)
         async with stream:
             assert stream.report.winner is not None

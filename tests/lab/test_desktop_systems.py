@@ -9,7 +9,7 @@ import pytest
 
 import pvdrace
 from lab.conftest import PRIVATE
-from lab.racing import described, opened, ordinary, policy, pvds_of, reach, sent
+from lab.racing import STEADY, described, opened, ordinary, policy, pvds_of, reach, sent
 from pvdrace.lab import Lab
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]
@@ -31,7 +31,7 @@ async def test_a_tie_has_the_same_winner_every_time(t2: Lab) -> None:
 
     async def some() -> None:
         for _ in range(5):
-            async with opened(t2, described(t2, **TIED)) as connector:
+            async with opened(t2, described(t2, **TIED), pacing=STEADY) as connector:
                 word, report = await reach(connector, t2, t2.address4, 17)
             assert [str(reason) for reason in report.ranking.ranked[0].because] == ["by name"]
             words.append(word)
@@ -50,7 +50,7 @@ async def test_a_tie_has_the_same_winner_every_time(t2: Lab) -> None:
 @pytest.mark.row("4.2")
 async def test_a_tie_stays_with_the_same_winner_when_it_is_known(t2: Lab) -> None:
     """Windows tie: what is learnt on the way changes nothing: the same winner in 50 runs of one connector."""
-    async with opened(t2, described(t2, **TIED)) as connector:
+    async with opened(t2, described(t2, **TIED), pacing=STEADY) as connector:
         words = [(await reach(connector, t2, t2.address4, 17))[0] for _ in range(50)]
     assert words == ["wA"] * 50
 
@@ -106,7 +106,7 @@ async def test_load_is_shared_by_destination(t2: Lab) -> None:
             words[host] = [(await reach(connector, t2, host, 17))[0] for _ in range(2)]
 
     spread = pvdrace.Policy(rank_by=["spread"])
-    async with opened(t2, policy=spread) as connector, anyio.create_task_group() as tasks:
+    async with opened(t2, policy=spread, pacing=STEADY) as connector, anyio.create_task_group() as tasks:
         for n in range(20):
             tasks.start_soon(some, connector, hosts[n::20])
     assert len(words) == 200

@@ -14,6 +14,7 @@ from lab.racing import (
     ATTEMPT_DELAY,
     PATIENT,
     SLACK,
+    STEADY,
     described,
     opened,
     ordinary,
@@ -255,7 +256,7 @@ async def test_the_link_that_is_in_use_is_used_again(t2: Lab) -> None:
     Neither is, by anything that counts: both are as fast, and it is for the name that A is first otherwise.
     """
     t2["wB"].set(delay=0.005)
-    async with opened(t2, described(t2, **TIED)) as connector:
+    async with opened(t2, described(t2, **TIED), pacing=STEADY) as connector:
         for name in NAMES:
             word, _ = await reach(connector, t2, port=17, policy=policy(require=f"pvd:{name}"))
             assert word == name

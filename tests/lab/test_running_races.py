@@ -103,7 +103,8 @@ async def test_watch_shows_domains_coming_and_going(t2: Lab) -> None:
                 await anyio.to_thread.run_sync(t2["wA"].link_up)
                 await until(usable=True)
                 # Twice in a second is flapping: preferred, it is the first all the same.
-                assert (await reach(connector, t2, policy=policy(prefer="pvd:wA")))[0] == "wA"
+                _, report = await reach(connector, t2, policy=policy(prefer="pvd:wA"))
+                assert report.ranking.ranked[0].pvd.name == "wA"
                 await stream.send(b"who\n")
                 assert await stream.receive() == b"wB\n"
             connector.close()  # which ends the watching
