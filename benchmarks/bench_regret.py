@@ -135,14 +135,19 @@ def measure(world: World, rounds: int) -> Row:
     return Row(world, best, oracle, ours, default, metered)
 
 
-def show(rows: Sequence[Row]) -> None:
+def head() -> str:
     heads = ["oracle", "first", "tenth"] + [f"{b} {n}" for b in BACKENDS for n in ("first", "tenth")]
-    print(f"{'ms, medians':22}" + "".join(f"{head:>15}" for head in [*heads, "default route", METERED]))
-    for row in rows:
-        cells = [row.best, row.oracle.spread(0), row.oracle.spread(-1)]
-        cells += [runs.spread(n) for runs in row.ours.values() for n in (0, -1)]
-        cells += [row.default.spread(0), f"{row.metered} packets"]
-        print(f"{row.world.name:22}" + "".join(f"{cell:>15}" for cell in cells))
+    return f"{'ms, medians':22}" + "".join(f"{name:>15}" for name in [*heads, "default route", METERED])
+
+
+def line(row: Row) -> str:
+    cells = [row.best, row.oracle.spread(0), row.oracle.spread(-1)]
+    cells += [runs.spread(n) for runs in row.ours.values() for n in (0, -1)]
+    cells += [row.default.spread(0), f"{row.metered} packets"]
+    return f"{row.world.name:22}" + "".join(f"{cell:>15}" for cell in cells)
+
+
+def show(rows: Sequence[Row]) -> None:
     for row in rows:
         print(
             f"{'ok' if not row.misses() else 'MISSED':7} {row.world.name}: {'; '.join(row.misses()) or 'all'}"
@@ -160,9 +165,10 @@ def main() -> int:
         parser.error(f"there are the worlds {', '.join(repr(world.name) for world in WORLDS)}")
     become_root_inside()
     rows = []
+    print(head(), flush=True)
     for world in wanted:
         rows.append(measure(world, options.rounds))
-        print(f"{world.name}: {'; '.join(rows[-1].misses()) or 'ok'}", file=sys.stderr)
+        print(line(rows[-1]), flush=True)
     show(rows)
     missed = any(row.misses() for row in rows)
     return 1 if missed and options.check else 0
