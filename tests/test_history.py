@@ -324,12 +324,54 @@ def test_a_short_head_start_is_weak_evidence_and_needs_a_second_time() -> None:
     report = RaceReport.of(race)
     assert report.elapsed < 0.2
     assert outdone(report) == []
-    assert [(pvd.name, weight) for pvd, weight in doubts(report, courses(report))] == [("a", 0.5)]
+    assert [(doubt.pvd.name, doubt.weight) for doubt in doubts(report, courses(report))] == [("a", 0.5)]
     known = History()
     known.learn(report, 0)
     assert distrusted(known, 0) == set()
     known.learn(report, 1)
     assert distrusted(known, 1) == {"a"}
+
+
+# ---------------------------------------------------------------------- cost
+
+FREE: dict[str, Any] = {"cost": "unmetered"}
+DEAR: dict[str, Any] = {"cost": "variable"}
+IMPATIENT = Policy(latency_budget=0)
+
+
+def test_what_a_caller_pays_for_is_no_evidence_against_a_free_network_that_answers() -> None:
+    """Evidence stands above cost: what is adequate for others must not be lost to who buys latency."""
+    slow = raced(free=pvd(v6=ok(600), **FREE), lte=pvd(v6=ok(10), **DEAR), policy=IMPATIENT)
+    assert slow.winner is not None
+    assert (slow.winner.pvd, names(outdone(slow))) == ("lte", [])
+    alike = raced(free=pvd(v6=ok(600), **FREE), other=pvd(v6=ok(10), **FREE))
+    assert names(outdone(alike)) == ["free"], "what costs the same is compared by a head start"
+
+
+def test_a_free_network_that_answers_slowly_is_not_silent() -> None:
+    """1.2 s of round trip: its name server took so long, and its handshake had not the time."""
+    report = raced(free=pvd(dns=1200, v6=ok(1200), **FREE), lte=pvd(v6=ok(10), **DEAR))
+    assert report.winner is not None
+    assert (report.winner.pvd, names(outdone(report))) == ("lte", [])
+    dead = raced(free=pvd(dns=30, v6=blackhole, v4=blackhole, **FREE), lte=pvd(v6=ok(10), **DEAR))
+    assert names(outdone(dead)) == ["free"], "silent for the whole budget"
+
+
+def test_one_host_out_of_reach_sends_no_other_to_a_network_that_costs_more() -> None:
+    unreachable = {"free": pvd(v6=refused(10), v4=refused(10), **FREE), "lte": pvd(v6=ok(10), **DEAR)}
+    pvds = build_pvds(unreachable)
+
+    def sinks(known: History, host: str) -> bool:
+        expected = known.expected(pvds, Endpoint(host, 443), "tcp", 3.0)
+        return rank(pvds, Endpoint(host, 443), expected=expected).ranked[0].pvd.name == "lte"
+
+    known = History()
+    for now in range(3):
+        known.learn(raced(host="one.example", **unreachable), float(now))
+    assert sinks(known, "one.example")
+    assert not sinks(known, "two.example")
+    known.learn(raced(host="two.example", **unreachable), 3.0)
+    assert sinks(known, "three.example"), "now it is the network"
 
 
 # ---------------------------------------------------------------------- one family

@@ -93,6 +93,20 @@ async def test_who_buys_latency_gets_it(t2d: Lab) -> None:
 
 
 @pytest.mark.row("1.4", "6.5")
+async def test_who_buys_latency_buys_it_for_nobody_else(t2d: Lab) -> None:
+    """ "Next bill surprising": one call that pays teaches the others nothing against a link that will do."""
+    t2d["wA"].set(delay=0.15)  # more than a head start for name and handshake
+    async with opened(t2d, priced(t2d)) as connector:
+        word, _ = await reach(connector, t2d, port=17, policy=pvdrace.Policy(latency_budget=0))
+        assert word == "wB"
+        await anyio.sleep(0.2)  # the loser's good-bye
+        t2d.reset_counters()
+        for host in (t2d.name, "alias.example.test", "example.test"):
+            assert (await reach(connector, t2d, host, 17))[0] == "wA"
+    assert sent(t2d["wB"]) == []
+
+
+@pytest.mark.row("1.4", "6.5")
 @pytest.mark.parametrize("how", ["black hole", "DNS dead", "link down"])
 async def test_what_may_not_cost_fails_rather_than_cost(t2d: Lab, how: str) -> None:
     """ "LTE + Wi-Fi", prohibit metered with A dead ⇒ an error, and still nothing on B."""

@@ -7,6 +7,7 @@ import pytest
 import pvdrace
 from lab.conftest import PRIVATE
 from lab.racing import PATH_DELAY, SLACK, described, opened, ordinary, reach, sent
+from pvdrace.history import evidence
 from pvdrace.lab import Lab, Link
 from pvdrace.race.pacing import Pacing
 
@@ -53,11 +54,14 @@ async def test_a_network_of_two_ports_is_used_for_those_and_only_for_those(t2f: 
 
 
 @pytest.mark.row("1.5", "6.7")
-async def test_what_is_learnt_of_a_port_holds_for_other_hosts(t2f: Lab) -> None:
+async def test_what_is_learnt_of_a_port_holds_for_other_hosts(
+    t2f: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ "Maastricht hotel": it is the port that does not work there, not the host. Of 22 only.
 
     The hotel is free, the other one is not, and still 22 does not wait for what does not work there.
     """
+    monkeypatch.setattr(evidence, "SILENCE", 0.2)
     free, dear = {"cost": pvdrace.CostClass.UNMETERED}, {"cost": pvdrace.CostClass.VARIABLE}
     async with opened(t2f, described(t2f, wA=free, wB=dear), policy=IN_A_HURRY) as connector:
         for host in (t2f.name, PRIVATE, "several.example.test"):

@@ -8,8 +8,9 @@ nothing.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..capacity import cost_key, is_metered
 from ..race.actions import TIMEOUT, Cancel, Connect, Lookup
 from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, PvdWithdrawn, Ready
 from ..race.outcome import Won
@@ -38,18 +39,23 @@ class Course:
 
     ``dns``: seconds to the last answer that did not come from the cache. ``unanswered``: questions still open
     or failed; ``open``: lookups and attempts that had neither succeeded nor failed when the race ended.
+    ``heard``: when it last answered anything, at first when it began.
     """
 
-    __slots__ = ("attempts", "began", "dns", "open", "pvd", "unanswered")
+    __slots__ = ("attempts", "began", "dns", "heard", "open", "pvd", "unanswered")
 
     def __init__(self, pvd: ProvisioningDomain, began: float) -> None:
         self.pvd = pvd
-        self.began = began
+        self.began = self.heard = began
         self.dns: float | None = None
         self.unanswered = 0
         self.open = 0
         self.attempts: list[Tried] = []
 
+
+#: Seconds without any answer after which a network is taken for dead, though only one that costs more did
+#: better: the second SYN leaves after 1 s (RFC 6298 s2), and has half a second for its answer.
+SILENCE = 1.5
 
 #: By the name and the attachment of each PvD.
 Courses = dict[tuple[str, int], Course]
@@ -81,11 +87,13 @@ def courses(report: RaceReport) -> Courses:
             course, _ = begun[entry.id]  # type: ignore[union-attr]
             course.open -= 1
             course.unanswered -= 1
+            course.heard = time
             if not entry.cached:  # type: ignore[union-attr]
                 course.dns = time - course.began
         elif kind is Connected or kind is Ready:
             course, tried = begun[entry.id]  # type: ignore[union-attr]
             assert tried is not None
+            course.heard = time
             if entry.rtt is not None:  # type: ignore[union-attr]
                 tried.rtt = entry.rtt  # type: ignore[union-attr]
             if kind is Ready:
@@ -110,14 +118,26 @@ def outdone(report: RaceReport) -> list[ProvisioningDomain]:
     Not one that was withdrawn: it is not there to be tried again. Nothing is learnt from a winner that came
     in mid-race, for it was ranked behind nobody; nor of the loopback.
     """
-    return [pvd for pvd, weight in doubts(report, courses(report)) if weight == 1.0]
+    return [doubt.pvd for doubt in doubts(report, courses(report)) if doubt.weight == 1.0]
 
 
-def doubts(report: RaceReport, seen: Courses, weak: float = 0.5) -> list[tuple[ProvisioningDomain, float]]:
+class Doubt(NamedTuple):
+    """A race speaks against a PvD, and how much. ``dearer``: it lost to one that costs more."""
+
+    pvd: ProvisioningDomain
+    weight: float
+    dearer: bool = False
+
+
+def doubts(report: RaceReport, seen: Courses, weak: float = 0.5) -> list[Doubt]:
     """The PvDs that a race speaks against, and how much: 1.0 as `outdone` says, or ``weak``.
 
     Weak is the evidence where a PvD had the head start that the ranking gave it, but that was a short one:
     what it has been so far may be slow for once.
+
+    To have lost to a PvD that costs more is held against one only if it has failed, or was silent for
+    `SILENCE`: whatever a caller was ready to pay for, a network that answers may be adequate for all others,
+    and evidence stands above cost.
     """
     if type(report.result) is not Won:
         return []
@@ -145,11 +165,19 @@ def doubts(report: RaceReport, seen: Courses, weak: float = 0.5) -> list[tuple[P
             # something of the name and nothing of itself.
             continue
         waited = end - course.began
-        if waited >= patience or not course.open:
-            found.append((pvd, 1.0))
+        if _costs_more(winner, pvd):
+            if end - course.heard >= SILENCE or not course.open:
+                found.append(Doubt(pvd, 1.0, dearer=True))
+        elif waited >= patience or not course.open:
+            found.append(Doubt(pvd, 1.0))
         elif waited >= _given(head_start, ranked[number + 1].head_start):
-            found.append((pvd, weak))
+            found.append(Doubt(pvd, weak))
     return found
+
+
+def _costs_more(one: ProvisioningDomain, other: ProvisioningDomain) -> bool:
+    key = cost_key(one.cost)
+    return is_metered(key) and key > cost_key(other.cost)
 
 
 def _given(own: float | None, followers: float | None) -> float:

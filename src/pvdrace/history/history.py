@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..expectation import Expectations
     from ..model import Endpoint, ProvisioningDomain, PvdSet
     from ..race.report import RaceReport
-    from .evidence import Course
+    from .evidence import Course, Doubt
     from .places import Place
 
 #: So many PvD instances are known, and so many answers remembered: the longest unused go.
@@ -103,13 +103,13 @@ class History:
         seen = courses(report)
         against = {}
         if len(seen) > 1 or not ranked or ranked[0].pvd is not winner:
-            against = {instance(pvd): weight for pvd, weight in doubts(report, seen)}
+            against = {instance(doubt.pvd): doubt for doubt in doubts(report, seen)}
         changed = self._explored(report, now)
         for course in seen.values():
             pvd = course.pvd
             if current is not None and not _is_here(pvd, current):
                 continue
-            changed = self._learn_of(report, course, against.get(instance(pvd), 0.0), now) or changed
+            changed = self._learn_of(report, course, against.get(instance(pvd)), now) or changed
         if current is None or _is_here(winner, current):
             changed = self._won(report.endpoint, instance(winner), now) or changed
         if changed:
@@ -182,9 +182,10 @@ class History:
 
     # ------------------------------------------------------------------ learning, piece by piece
 
-    def _learn_of(self, report: RaceReport, course: Course, against: float, now: float) -> bool:
+    def _learn_of(self, report: RaceReport, course: Course, doubt: Doubt | None, now: float) -> bool:
         """What a race says of one PvD; whether that changes what is expected."""
         endpoint, ready = report.endpoint, report.ready
+        against = doubt.weight if doubt is not None else 0.0
         elapsed = report.elapsed
         took = report.started + elapsed - course.began
         known = self._known(course.pvd, now)
@@ -201,6 +202,7 @@ class History:
             if tried.won:
                 won = tried.family
         began = now - elapsed
+        elsewhere = port.host not in ("", endpoint.host)
         if won is not None:
             for place in places:
                 changed = place.took(ready, took, now) or changed
@@ -212,14 +214,16 @@ class History:
         else:
             for place in places:
                 changed = place.took_longer(ready, took, now, alone=False) or changed
-        if against:
-            for place in (here, port):
-                changed = place.failed(WHOLE, began, now, against) or changed
+        if doubt is not None:
+            changed = here.failed(WHOLE, began, now, against) or changed
+            # One host that is out of reach here sends no other to a network that costs more.
+            if elsewhere or not doubt.dearer:
+                changed = port.failed(WHOLE, began, now, against) or changed
         if against or failures or len(course.attempts) > 1:
             for family in failed_families(course, bool(against)):
                 changed = here.failed(family, began, now, against or 1.0) or changed
                 # In this PvD the server was reached all the same: only with another server is it the PvD.
-                if won is None or port.host not in ("", endpoint.host):
+                if elsewhere or (won is None and (doubt is None or not doubt.dearer)):
                     changed = port.failed(family, began, now, against or 1.0) or changed
                 port.host = endpoint.host
         for place in (here, port):
