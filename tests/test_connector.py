@@ -79,6 +79,13 @@ def test_the_resolvers_time_is_a_time(seconds: Any) -> None:
         pvdrace.Connector(NOTHING, dns_timeout=seconds)
 
 
+@pytest.mark.parametrize("name", ["observe", "on_ambiguous", "on_need", "pacing"])
+def test_what_is_no_function_and_no_pacing(name: str) -> None:
+    wanted: dict[str, Any] = {name: 3}
+    with pytest.raises(ValueError, match=f"^{name} must be a .*, not 3$"):
+        pvdrace.Connector(NOTHING, **wanted)
+
+
 def test_what_a_connector_was_given_is_for_good() -> None:
     """A prohibition that is set later would fail open for destinations ranked before."""
     connector = pvdrace.Connector(NOTHING, policy=pvdrace.Policy(prohibit=["pvd:lte"]))
