@@ -222,7 +222,7 @@ def test_on_a_terminal_the_race_is_shown_while_it_runs() -> None:
     assert "racing" in screen
     assert "handshaking" in screen
     assert "\x1b[2K" in screen  # lines were erased
-    assert output.startswith("127.0.0.1:") and "lost after 1.00 s" in output
+    assert output.startswith("127.0.0.1:") and "lost after 1.0" in output  # a busy machine is late
     assert screen.rpartition("\x1b[2K")[2].startswith("pvdrace: 127.0.0.1:")
 
 

@@ -95,6 +95,15 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert str(tmp_path) in err
 
 
+@pytest.mark.parametrize("action", ["show", "clear"])
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, action: str) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("my notes")
+    code, out, err = invoke(action, "--file", str(notes))
+    assert (code, out, err) == (1, "", f"pvdrace: {notes} is not a history of pvdrace\n")
+    assert [(path, path.read_text()) for path in tmp_path.iterdir()] == [(notes, "my notes")]
+
+
 def test_an_unknown_action_is_a_usage_error() -> None:
     code, _, err = invoke("burn")
     assert code == 2

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pvdrace
 from pvdrace import config
 from pvdrace.config import Configuration, PvdConfig, parse
 from pvdrace.errors import ConfigurationError
@@ -240,3 +241,10 @@ def test_unknown_keys_at_any_depth_are_found(nested: dict[str, object] | None) -
     else:
         with pytest.raises(ConfigurationError, match=r"^pvdrace\.toml:3: rule\[0\]\.match"):
             parse(text)
+
+
+def test_the_text_in_the_place_of_a_path_is_one_line() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^'discover = \[\]' \.\.\.: the path of a file is wanted, not its text$"
+    ):
+        pvdrace.Connector("discover = []\nprofile = 'linux'\n")

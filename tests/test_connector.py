@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 import struct
@@ -77,6 +78,31 @@ async def test_an_argument_that_makes_no_sense_is_a_value_error(
 def test_the_resolvers_time_is_a_time(seconds: Any) -> None:
     with pytest.raises(ValueError, match="dns_timeout must be a number"):
         pvdrace.Connector(NOTHING, dns_timeout=seconds)
+
+
+def test_a_wrong_configuration_of_the_module_is_one_error_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    monkeypatch.setenv("PVDRACE_CONFIG", "/none/pvdrace.toml")
+
+    def begin() -> None:
+        with pytest.raises(pvdrace.ConfigurationError):
+            default_connector()
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert unraisable == []
+
+
+@pytest.mark.parametrize("name", ["observe", "on_ambiguous", "on_need", "pacing"])
+def test_what_is_no_function_and_no_pacing(name: str) -> None:
+    wanted: dict[str, Any] = {name: 3}
+    with pytest.raises(ValueError, match=f"^{name} must be a .*, not 3$"):
+        pvdrace.Connector(NOTHING, **wanted)
 
 
 def test_what_a_connector_was_given_is_for_good() -> None:

@@ -42,7 +42,7 @@ lte   if all else fails  IPv6; IPv4  10.0.2.1                     not preferred
 vpn   left out           -           -                            the name is outside its zones corp"""
     )
     lines = str(explained(pvds=PvdSet((PVDS["lte"], PVDS["wifi"])))).splitlines()
-    assert lines[3].split()[1:3] == ["+2000", "ms"]
+    assert lines[3].split()[1:3] == ["+2.00", "s"]
 
 
 def test_as_json() -> None:
@@ -154,3 +154,9 @@ def test_the_command_in_the_lab() -> None:
     told = in_the_lab("good", "explain", "www.example.test", "443")
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[2].startswith("eth   at once")
+
+
+def test_a_layer_that_is_there_twice_is_named_once() -> None:
+    endpoint = Endpoint("example.com", 443)
+    explanation = explain(endpoint, rank(PVDS, endpoint, []), ["application", "application"], lambda *_: ())
+    assert explanation.heading() == "example.com:443  policy: application"

@@ -70,6 +70,13 @@ def check_policy(policy: object) -> Policy | None:
     raise ValueError(f"policy must be a pvdrace.Policy, not {policy!r}")
 
 
+def check_functions(**functions: object) -> None:
+    """Functions or None, by the names of the arguments; or ValueError."""
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise ValueError(f"{name} must be a function, not {function!r}")
+
+
 def check_label(label: object) -> str | None:
     """What the application calls a use, or ValueError."""
     if label is None or (isinstance(label, str) and label):

@@ -14,6 +14,7 @@ import anyio.to_thread
 from .answers import Answer
 from .calls import (
     check_endpoint,
+    check_functions,
     check_label,
     check_policy,
     check_timeout,
@@ -39,6 +40,7 @@ from .net.lingering import LeavingSocket, Lingering, close_now
 from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
 from .probing import Finding, Probing
+from .race.pacing import Pacing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -62,7 +64,6 @@ if TYPE_CHECKING:
     from .holdings import Holding
     from .model import Candidate
     from .policy import Policy
-    from .race.pacing import Pacing
 
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
@@ -116,6 +117,9 @@ class Connector(Following, Resolving, Finding):
     ) -> None:
         if not check_timeout(dns_timeout, "dns_timeout"):
             raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
+        check_functions(observe=observe, on_ambiguous=on_ambiguous, on_need=on_need)
+        if pacing is not None and not isinstance(pacing, Pacing):
+            raise ValueError(f"pacing must be a pvdrace.Pacing, not {pacing!r}")
         self._configuration = read_configuration(config, policy, system)
         self._policy = None if isinstance(policy, PolicyFile) else check_policy(policy)
         self._label = check_label(label)

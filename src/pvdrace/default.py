@@ -84,7 +84,8 @@ class _DefaultConnector(Connector):
     """Nobody closes it, so it does so itself."""
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_decisions"):  # else its configuration is wrong, and there is nothing to close
+            self.close()
 
 
 def _forget_default() -> None:

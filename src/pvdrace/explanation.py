@@ -38,8 +38,10 @@ class ExplainedPvd(NamedTuple):
             return "left out"
         if self.head_start is None:
             return "if all else fails"
+        if not self.head_start:
+            return "at once"
         milliseconds = self.head_start * 1000
-        return f"+{milliseconds:.0f} ms" if milliseconds else "at once"
+        return f"+{milliseconds:.0f} ms" if milliseconds < 999.5 else f"+{self.head_start:.2f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Explanation:
 
     def heading(self) -> str:
         """The destination, and which layers of policy have a say."""
-        return f"{self.endpoint}" + (f"  policy: {', '.join(self.layers)}" if self.layers else "")
+        names = dict.fromkeys(self.layers)  # there may be two that are the application's
+        return f"{self.endpoint}" + (f"  policy: {', '.join(names)}" if names else "")
 
     def __str__(self) -> str:
         table = [[header.upper() for header in HEADERS]]

@@ -102,6 +102,8 @@ def _with_gai_conf(config: Configuration) -> Configuration:
 
 
 def _text(path: File) -> str:
+    if "\n" in (name := os.fspath(path)):
+        raise ConfigurationError(f"{name.splitlines()[0]!r} ...: the path of a file is wanted, not its text")
     try:
         return Path(path).read_text("utf-8")
     except OSError as error:

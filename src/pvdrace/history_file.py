@@ -49,6 +49,8 @@ _COLUMNS = ", ".join(Fact._fields)
 #: a table or a column that should be there is not.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+#: What an SQLite file begins with, and where the application's number is in that.
+_MAGIC, _HEADER, _APPLICATION_ID = b"SQLite format 3\0", 100, slice(68, 72)
 _BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -105,6 +107,15 @@ class HistoryFile:
             return file.execute("DELETE FROM known WHERE pvd = ?", (pvd,)).rowcount
 
         return self._visit(delete)
+
+    def is_something_else(self) -> bool:
+        """Whether somebody else's file is there, as far as its beginning tells; it is left as it is."""
+        with self.path.open("rb") as file:
+            header = file.read(_HEADER)
+        if not header:
+            return False
+        number = int.from_bytes(header[_APPLICATION_ID], "big")
+        return header[: len(_MAGIC)] != _MAGIC or number not in (0, APPLICATION_ID)
 
     # ------------------------------------------------------------------ visits
 

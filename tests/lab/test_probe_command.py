@@ -10,6 +10,7 @@ import pytest
 
 from cli_program import PROGRAM, environment
 from lab.racing import sent
+from pvdrace.cli.probe import NOTHING
 from pvdrace.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -66,7 +67,7 @@ def test_probe_as_json(t2: Lab, config: Path) -> None:
 def test_probe_without_anything_to_ask(t2: Lab) -> None:
     done = pvdrace(t2, "probe", "--config", t2.config_file)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "pvdrace: nothing to ask: the configuration has no [probe] and no captive_api\n"
+    assert done.stderr == f"pvdrace: {NOTHING}\n"
     assert [sent(link) for link in t2] == [[], []]
 
 

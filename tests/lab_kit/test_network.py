@@ -139,6 +139,25 @@ def test_entering_with_the_resolver_configuration_gives_the_directory_back(lab: 
     assert seen == ["198.51.100.101", True]
 
 
+def test_leaving_with_a_thread_that_was_started_inside_and_is_there_still(lab: Lab) -> None:
+    over = threading.Event()
+    left: list[list[str]] = []
+
+    def look() -> None:
+        with lab.enter(resolv_conf=True):
+            stays.start()
+        left.append(sorted(name for _, name in socket.if_nameindex()))
+
+    outside = sorted(name for _, name in socket.if_nameindex())
+    stays = threading.Thread(target=over.wait)
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    over.set()
+    stays.join()
+    assert left == [outside]
+
+
 def test_nothing_leads_out_of_the_namespaces(lab: Lab) -> None:
     before = {name for _, name in socket.if_nameindex()}
     with Lab([Provider("another")]) as other:

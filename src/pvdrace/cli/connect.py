@@ -75,7 +75,7 @@ def connect(
     if report is not None:
         _print(report, as_json)
     if portals:
-        return complain(f"{failure}; {portals}", PORTALS)
+        return complain(portals, PORTALS)
     if failure is not None:
         raise failure
     return 0
@@ -123,8 +123,9 @@ async def _connect(
 
 
 async def _portals(connector: Connector, error: PvdRaceError | None) -> str:
-    """Where nothing but portals stands in the way: which. A race does not wait for probes; who has lost one
-    may.
+    """Where nothing but portals stands in the way: which, in one line; the rest is in the report.
+
+    A race does not wait for probes; who has lost one may.
     """
     from ..reachability import portal_words
     from .exits import only_portals
@@ -138,7 +139,7 @@ async def _portals(connector: Connector, error: PvdRaceError | None) -> str:
             await connector.probe(*names)
     pvds = await connector.snapshot()
     held = [f"{pvd.name} is {portal_words(pvd)}" for pvd in pvds if pvd.reachability is Reachability.PORTAL]
-    return ", ".join(held) if only_portals(error.report, pvds) else ""
+    return f"{error.report.endpoint}: {', '.join(held)}" if only_portals(error.report, pvds) else ""
 
 
 async def _beside(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .exits import OTHER, complain
 from .options import config_option, json_option
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "pvdrace.history/1"
 HEADERS = ("pvd", "network", "host", "port", "ready", "dns", "failures", "last success", "learnt")
+NARROW = ("pvd", "host", "times", "failures", "learnt")
+WIDE_ENOUGH = 140
 FAMILIES = {"0": "all", "4": "ipv4", "6": "ipv6"}
 
 
@@ -43,6 +46,8 @@ def history(action: str, pvd: str | None, file: str | None, as_json: bool) -> in
 
     kept = HistoryFile(file or default_file())
     there = os.path.lexists(kept.path)
+    if there and kept.is_something_else():  # a program would set it aside; who looks may have mistyped
+        return complain(f"{kept.path} is not a history of pvdrace", OTHER)
     if action == "clear":
         rows = kept.clear(pvd) if there else 0
         click.echo(json.dumps({"schema": SCHEMA, "cleared": rows}) if as_json else f"{rows} cleared")
@@ -52,7 +57,7 @@ def history(action: str, pvd: str | None, file: str | None, as_json: bool) -> in
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "file": os.fspath(kept.path), "known": places}, indent=2))
     else:
-        _print(places, kept.path)
+        _print(places, kept.path, there)
     return 0
 
 
@@ -111,13 +116,33 @@ def _place(key: tuple[Any, ...], facts: list[Fact], now: float) -> dict[str, Any
     return found
 
 
-def _print(places: list[dict[str, Any]], path: Path) -> None:
+def _print(places: list[dict[str, Any]], path: Path, there: bool) -> None:
     from .output import print_table, stderr, stdout
 
-    if places:
-        print_table(HEADERS, [_row(place) for place in places], stdout(), right=("port",))
+    console, rows = stdout(), [_row(place) for place in places]
+    if not rows:
+        nothing = f"nothing is known in {path}" if there else f"nothing is known: there is no {path}"
+        stderr().print(nothing, soft_wrap=True, markup=False, highlight=False)
+    elif console.is_terminal and console.width < WIDE_ENOUGH:
+        print_table(NARROW, [_narrow(row) for row in rows], console)
     else:
-        stderr().print(f"nothing is known in {path}", soft_wrap=True, markup=False, highlight=False)
+        print_table(HEADERS, rows, console, right=("port",))
+
+
+def _narrow(row: list[Cell]) -> list[Cell]:
+    """The same with fewer columns, some things below each other."""
+    from .output import cell
+
+    pvd, network, host, port, ready, dns, failures, success, learnt = row
+    return [
+        cell(*pvd.lines, *(line.partition(" ")[2] or line for line in network.lines)),
+        cell(*host.lines, *(f"port {line}" for line in port.lines)),
+        cell(
+            *(line.replace("at least", ">") for line in ready.lines), *(f"dns {line}" for line in dns.lines)
+        ),
+        cell(*(line.replace(" blocked", "\nblocked") for line in failures.lines)),
+        cell(*learnt.lines, *(f"won {line}" for line in success.lines)),
+    ]
 
 
 def _row(place: dict[str, Any]) -> list[Cell]:

@@ -29,7 +29,8 @@ def list_(as_json: bool, watch: bool, probe: bool) -> int:
     Nothing is sent: all of it is read from the configuration and the kernel. With --probe and with --watch
     PvDs are probed, if the configuration says what to ask.
 
-    With --watch and --json: one object a line, in which "change" is present, added, withdrawn or changed.
+    With --watch and --json: one object a line, in which "change" is present, added, withdrawn, changed or
+    better.
     """
     import anyio
 

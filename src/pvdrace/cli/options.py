@@ -67,7 +67,7 @@ def policy_options(command: Command) -> Command:
             click.option(
                 "--latency-budget",
                 metavar="SECONDS",
-                type=click.FloatRange(min=0),
+                type=Seconds(min=0),
                 callback=_check_number,
                 help="Wait so long for what costs less.",
             ),
@@ -77,7 +77,9 @@ def policy_options(command: Command) -> Command:
                 callback=_check_profile,
                 help="Choose as another system does.",
             ),
-            click.option("--label", metavar="WORD", help="What rules may know this use by."),
+            click.option(
+                "--label", metavar="WORD", callback=_check_label, help="What rules may know this use by."
+            ),
         )
     ):
         command = option(command)
@@ -114,6 +116,29 @@ def configuration_from(profile: str | None) -> Configuration | str | None:
     return read_configuration(config_file(), instead=profile)
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds; help leaves its range out, and errors have it in words."""
+
+    name = "number of seconds"
+
+    def _describe_range(self) -> str:
+        return ""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or the error."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            least = "above 0" if self.min_open else "of at least 0"
+            self.fail(f"{value!r} is not a number of seconds {least}", param, ctx)
+
+
+def _check_label(context: click.Context, parameter: click.Parameter, label: str | None) -> str | None:
+    if label == "":
+        raise click.BadParameter("a label is a word, not ''", context, parameter)
+    return label
+
+
 def _check_profile(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
     from ..config import PROFILES
     from ..selectors import near
@@ -125,7 +150,7 @@ def _check_profile(context: click.Context, parameter: click.Parameter, name: str
 
 def timeout_option(text: str, default: float | None = None) -> Callable[[Command], Command]:
     """``--timeout SECONDS``."""
-    kind = click.FloatRange(min=0, min_open=True)
+    kind = Seconds(min=0, min_open=True)
     return click.option(
         "--timeout", metavar="SECONDS", type=kind, callback=_check_finite, default=default, help=text
     )

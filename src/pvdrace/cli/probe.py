@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .output import Cell
 
 SCHEMA = "pvdrace.probe/1"
+NOTHING = "nothing to ask: the configuration has no detector, http or https in [probe], and no captive_api"
 HEADERS = ("pvd", "family", "reaches", "evidence", "age")
 
 Found = list[tuple["ProvisioningDomain", tuple["Reached", ...]]]
@@ -37,7 +38,7 @@ def probe(as_json: bool) -> int:
     with stderr().status("probing"):  # seen on a terminal only
         found = anyio.run(_probe, config_file())
     if found is None:
-        return complain("nothing to ask: the configuration has no [probe] and no captive_api", USAGE)
+        return complain(NOTHING, USAGE)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "pvds": [_as_json(*each) for each in found]}, indent=2))
     else:

@@ -135,6 +135,8 @@ class Lab:
                 stack.callback(os.close, outside)
                 setns(inside, flag)
                 stack.callback(setns, outside, flag)
+            if resolv_conf:  # a thread that was started inside shares it again, and is there still
+                stack.callback(unshare, CLONE_FS)
             yield
 
     def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
