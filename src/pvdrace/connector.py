@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
+    from .answers import Origin
     from .calls import Readiness
     from .choosing import OnAmbiguous
     from .config import Configuration
@@ -319,19 +320,21 @@ class Connector(Following, Resolving, Finding):
         ``quietly`` is the stage for then, if it is another one. The last value is of an exclusive PvD.
         """
         label = check_label(label) or self._label
+        origin: Origin | None = None
         if isinstance(host, Answer):
-            host, policy = await self._dial(host, port, policy, label)
+            origin = await self._dial(host, port, policy, label)
+            host = host.address
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        decision = self._decide(pvds, endpoint, policy, label, ready)
+        decision = self._decide(pvds, endpoint, policy, label, ready, origin)
         if decision.between and self._chooser is not None:
             await self._chooser.ask(decision.between)
             self._decisions.forget()
             pvds = await self.snapshot()  # it may have taken its time
-            decision = self._decide(pvds, endpoint, policy, label, ready)
+            decision = self._decide(pvds, endpoint, policy, label, ready, origin)
         race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
             self.observe(race)
@@ -341,7 +344,7 @@ class Connector(Following, Resolving, Finding):
                 self._monitor,
                 pvds,
                 race,
-                lambda new: self._decide(new, endpoint, policy, label, ready).ranking,
+                lambda new: self._decide(new, endpoint, policy, label, ready, origin).ranking,
             )
         self._lingering.sweep()
         farewell = self._lingering if decision.quiet else None
@@ -366,20 +369,27 @@ class Connector(Following, Resolving, Finding):
                     self._store.keep(self._decisions.history)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            needed = [*requirements(policy), *(origin.layers() if origin is not None else ())]
+            free = not decision.ranking.ranked and rank(pvds, endpoint, needed).ranked
             raise failure(report, prohibited=bool(free))
         held = None
         winner = race.outcome.attempt.candidate
         if winner.pvd.exclusive:
             noted = [] if stage is None else [sock for candidate, sock in stage.noted if candidate is winner]
             sock = weakref.ref(driven.sock) if driven.sock is not None else noted[0]
-            held = self._hold(winner.pvd, sock, self._decisions.priority(endpoint, policy, label))
+            held = self._hold(winner.pvd, sock, self._decisions.priority(endpoint, policy, label, origin))
         return driven, report, farewell, held
 
     def _decide(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
+        self,
+        pvds: PvdSet,
+        endpoint: Endpoint,
+        policy: Policy | None,
+        label: str | None,
+        ready: str,
+        origin: Origin | None,
     ) -> Decision:
-        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic())
+        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic(), origin)
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:
