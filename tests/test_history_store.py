@@ -10,11 +10,14 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +28,7 @@ from pvdrace.history import History
 from pvdrace.history.facts import DNS, HOLE, RATE, READY, WON, Fact, fact, facts, merged, restore
 from pvdrace.history_file import APPLICATION_ID, HistoryFile
 from pvdrace.history_store import HistoryStore
-from pvdrace.model import Endpoint
+from pvdrace.model import Endpoint, PvdSet
 from pvdrace.race.report import RaceReport
 from pvdrace.testing.scenario import PvdScript, blackhole, build_pvds, ok, pvd, scenario
 
@@ -550,3 +553,99 @@ async def test_a_connector_with_a_damaged_file_connects(path: Path, caplog: pyte
 def test_what_is_no_path_is_an_error(history: Any) -> None:
     with pytest.raises(ValueError, match="history must be the path of a file or None"):
         Connector(history=history)
+
+
+def test_what_a_wrong_clock_has_written_does_not_outlast_what_is_learnt(path: Path) -> None:
+    """A block of 2038 would come back with each start, and no success of now would ever replace it."""
+    now = time.time()
+    ahead = Fact("a", "net", "x", 443, "hole:0", 3.0, 300.0, now + 1e8 + 300, now + 1e8)
+    HistoryFile(path).write([some(1, now)], now)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("INSERT INTO known VALUES (?,?,?,?,?,?,?,?,?)", ahead)
+    assert [one.host for one in HistoryFile(path).read()] == ["x1"]
+    worked = ahead._replace(x=0.0, y=0.0, z=0.0, at=now)
+    HistoryFile(path).write([worked], now)
+    assert worked in HistoryFile(path).read()
+
+
+def test_who_reads_waits_for_nobody_who_writes(path: Path) -> None:
+    HistoryFile(path).write([some(1, time.time())], 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert len(HistoryFile(path).read()) == 1
+        assert time.monotonic() - began < history_file.PATIENCE / 2
+
+
+def test_whatever_goes_wrong_with_the_file_is_said_once_and_raised_never(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, history = HistoryStore(f"{path}\0"), learnt()
+    assert store.load() == []
+    store.close(history)
+    store = HistoryStore(path)
+
+    def unwritable(*_: object) -> None:
+        "\udce9".encode()
+
+    monkeypatch.setattr(store.file, "write", unwritable)
+    store.close(history)
+    assert len(caplog.records) == 2
+
+
+def test_no_thread_to_write_with_is_no_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, history = HistoryStore(path), learnt()
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        store.keep(history)
+    store.close(history)
+    assert {one[0] for one in taken(path).known} == {"a", "b"}
+
+
+@pytest.mark.anyio
+async def test_the_loop_goes_on_while_the_last_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has the file: that holds up who leaves the connector, and nobody else in the loop."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.01)
+            ticks += 1
+
+    HistoryFile(path).write([some(1, time.time())], 0.0)
+    connector = Connector(history=path)
+    await connector.__aenter__()
+    connector._decisions.history = learnt()
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tick)
+            monkeypatch.setattr(history_file, "PATIENCE", 0.5)
+            await connector.__aexit__(None, None, None)
+            tasks.cancel_scope.cancel()
+    assert ticks > 5
+
+
+@pytest.mark.anyio
+async def test_a_connector_that_is_cancelled_on_the_way_in_keeps_nothing(path: Path) -> None:
+    connector = Connector(history=path)
+    opened = connector._monitor.open
+    with anyio.CancelScope() as scope:
+
+        async def open_and_cancel() -> PvdSet:
+            found = await opened()
+            scope.cancel()  # before the file is read
+            return found
+
+        connector._monitor.open = open_and_cancel  # type: ignore[method-assign]
+        async with connector:
+            pytest.fail("it cannot have been entered")
+    assert scope.cancelled_caught
+    assert connector._monitor.fileno() == -1

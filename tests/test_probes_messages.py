@@ -114,3 +114,11 @@ def test_whatever_comes_there_is_an_outcome_in_the_end(pieces: list[bytes]) -> N
     early = read(*[piece for piece in pieces if piece])
     assert isinstance(early, Response | Failure)
     assert type(early) is type(whole)
+
+
+def test_a_length_that_no_integer_of_python_may_have() -> None:
+    """Python raises ValueError for more than 4300 digits: a portal that says so is a portal all the same."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: " + 5000 * b"9" + b"\r\n\r\n"
+    outcome = read(head, b"<html>log in</html>")
+    assert isinstance(outcome, Response)
+    assert (outcome.status, outcome.body, outcome.length) == (200, b"<html>log in</html>", None)

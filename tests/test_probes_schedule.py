@@ -198,12 +198,15 @@ def test_what_is_asked() -> None:
     [
         ({"unusable": "no carrier"}, {}),
         ({"proxy": "http://10.0.1.1:3128"}, {}),
+        ({"warmup": 0.5}, {}),
         ({"zones": ("corp.example",)}, {}),
         ({}, {"policy": Policy(prohibit=["pvd:wifi"])}),
         ({}, {"policy": Policy(require=["pvd:lte"])}),
         ({}, {"rules": (Rule(Match(), Policy(prohibit=["pvd:wifi"])),)}),
         ({}, {"rules": (Rule(Match(host=["*.example"]), Policy(prohibit=["pvd:wifi"])),)}),
         ({"type": "vpn"}, {"policy": Policy(prohibit=["type:vpn"])}),
+        ({}, {"policy": Policy(require=["reachability:validated", "pvd:lte"])}),
+        ({}, {"policy": Policy(require=["reachability:validated"], prohibit=["pvd:wifi"])}),
     ],
 )
 def test_a_pvd_that_is_not_probed(wifi: dict[str, object], options: dict[str, object]) -> None:
@@ -225,6 +228,12 @@ def test_a_name_of_somebody_elses_zone_is_asked_there_alone() -> None:
 def test_a_known_portal_is_probed() -> None:
     reached = (Reached(4, PORTAL, "", 0),)
     assert list(planned(replace(WIFI, reachability=PORTAL, reached=reached))) == ["wifi"]
+
+
+@pytest.mark.parametrize("word", ["validated", "portal"])
+def test_the_reachability_that_is_required_is_what_a_probe_finds_out(word: str) -> None:
+    """Else nothing would ever have it."""
+    assert list(planned(WIFI, LTE, policy=Policy(require=[f"reachability:{word}"]))) == ["wifi", "lte"]
 
 
 def test_policy_restricts_the_families_of_a_probe() -> None:

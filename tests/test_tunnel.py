@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,8 +20,10 @@ from loopback import HOST, Dns, Server, certificate_for, closing, trusting
 from proxies import ProxyServer, http_proxy, saying, socks_proxy
 from pvdrace.config import Configuration, PvdConfig, parse
 from pvdrace.dns.resolver import PvdResolver
+from pvdrace.drivers import aio
 from pvdrace.drivers.aio import drive
 from pvdrace.drivers.stages import StreamStage, discard
+from pvdrace.drivers.tunnel import open_tunnel
 from pvdrace.model import (
     Endpoint,
     LocalAddress,
@@ -32,7 +35,7 @@ from pvdrace.model import (
     Route,
 )
 from pvdrace.race.actions import Connect, Lookup, Skip
-from pvdrace.race.events import Failed
+from pvdrace.race.events import Failed, PvdWithdrawn
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race
 from pvdrace.race.report import RaceReport
@@ -329,6 +332,42 @@ async def test_tls_and_the_check_come_after_the_tunnel(dns: Dns, authority: trus
     assert attempt.connected is not None
     assert attempt.ended is not None
     assert attempt.started < attempt.connected < attempt.ended
+
+
+@pytest.mark.anyio
+async def test_a_tunnel_that_is_there_when_it_is_cancelled_is_not_used(
+    dns: Dns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply and the cancellation come in one step: what follows would be ended by nobody."""
+    drivers: list[Any] = []
+    closed: list[socket.socket] = []
+    begin, tunnelled = aio._Driver.__init__, open_tunnel
+
+    def noted(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        drivers.append(self)
+
+    async def cancelled(sock: socket.socket, proxy: str, destination: Endpoint) -> None:
+        await tunnelled(sock, proxy, destination)
+        driver = drivers[-1]
+        driver._perform(driver.race.handle(PvdWithdrawn("lo", "gone"), driver.clock()))
+        closed.append(sock)
+
+    async def stage(sock: socket.socket, candidate: object) -> None:
+        with sock:
+            await anyio.sleep_forever()
+
+    async def nothing(product: object) -> None:
+        return None
+
+    monkeypatch.setattr(aio._Driver, "__init__", noted)
+    monkeypatch.setattr(aio, "open_tunnel", cancelled)
+    server = Server("127.0.0.1", word=b"first words\n")
+    with closing(server), http_proxy(server.port) as proxy, anyio.fail_after(5):
+        async with connector(configured(proxy.url, dns), pacing=QUICK) as here:
+            with pytest.raises(pvdrace.PvdRaceError):
+                await here.race_for(stage, HOST, 443, discard=nothing, timeout=1)
+    assert [sock.fileno() for sock in closed] == [-1]
 
 
 FAULTS: dict[str, tuple[Callable[[], ProxyServer], str]] = {

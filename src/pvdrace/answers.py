@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from .policy import Policy
+from .rank_question import ANSWER
 from .selectors import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .model import ProvisioningDomain, PvdSet
+    from .model import Endpoint, ProvisioningDomain, PvdSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,15 @@ def crosses(policies: Sequence[tuple[str, Policy]]) -> bool:
     return any(policy.cross_pvd for _, policy in policies)
 
 
-def only_in(pvd: str, policy: Policy | None) -> Policy:
-    """The call's policy, for one PvD alone."""
-    given = policy or Policy()
-    words: dict[str, Any] = {f.name: getattr(given, f.name) for f in fields(given) if f.compare}
-    words["require"] = [*(s for s in given.require if s.kind != "pvd"), Selector("pvd", pvd)]
-    return Policy(**words)
+class Origin(NamedTuple):
+    """What an address was the answer to, and the PvD that it is kept in; None: any will do."""
+
+    asked: Endpoint
+    pvd: str | None
+
+    def layers(self) -> list[tuple[str, Policy]]:
+        """The layer that keeps it there."""
+        return [] if self.pvd is None else [(ANSWER, Policy(require=[Selector("pvd", self.pvd)]))]
 
 
 def void(answer: Answer, pvds: PvdSet) -> str | None:

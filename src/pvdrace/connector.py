@@ -34,7 +34,7 @@ from .files import read_configuration
 from .following import Following
 from .history import History
 from .history_store import open_store
-from .model import Endpoint, PvdSet, is_loopback
+from .model import PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
 from .net.rule_manager import RuleManager
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
+    from .answers import Origin
     from .calls import Readiness
     from .choosing import OnAmbiguous
     from .config import Configuration
@@ -162,8 +163,12 @@ class Connector(Following, Resolving, Finding):
         return self._pacing
 
     async def __aenter__(self) -> Self:
-        await self.snapshot()
-        await self._probing.start()
+        try:
+            await self.snapshot()
+            await self._probing.start()
+        except BaseException:
+            self._let_go()  # nobody will leave what was not entered
+            raise
         return self
 
     async def __aexit__(
@@ -174,19 +179,29 @@ class Connector(Following, Resolving, Finding):
         finally:
             with anyio.CancelScope(shield=True):
                 await self._lingering.settle()
-            self.close()
+                if self._store is not None:
+                    await self._store.finish(self._decisions.history)
+            self._let_go()
 
     def close(self) -> None:
         """Give back what the connector holds: the netlink socket and the caches.
 
         Leaving the context manager does it too, and first waits until the losers of races under a
-        prohibition have gone quietly: `pvdrace.net.lingering.PATIENCE` seconds at most.
+        prohibition have gone quietly: `pvdrace.net.lingering.PATIENCE` seconds at most; and what is left of
+        history is written in a thread there, here it blocks.
         """
-        self._lingering.close()
-        self._monitor.close()
+        try:
+            self._let_go()
+        finally:
+            if self._store is not None:
+                self._store.close(self._decisions.history)
+
+    def _let_go(self) -> None:
         self._opened = False
-        if self._store is not None:
-            self._store.close(self._decisions.history)
+        try:
+            self._lingering.close()
+        finally:
+            self._monitor.close()
 
     async def release(self, sock: socket.socket) -> None:
         """Close a socket that `connect` gave, so that no stray packet follows it.
@@ -323,30 +338,29 @@ class Connector(Following, Resolving, Finding):
         ``quietly`` is the stage for then, if it is another one. The last value is of an exclusive PvD.
         """
         label = check_label(label) or self._label
+        origin: Origin | None = None
         if isinstance(host, Answer):
-            host, policy = await self._dial(host, port, policy, label)
+            origin = await self._dial(host, port, policy, label)
+            host = host.address
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
         check_policy(policy)
         local = is_loopback(host)
         pvds = NO_PVDS if local else await self.snapshot()
-        decision = self._decide(pvds, endpoint, policy, label, ready)
+
+        def decide(pvds: PvdSet) -> Decision:
+            return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic(), origin)
+
+        decision = decide(pvds)
         if decision.between and self._chooser is not None:
             await self._chooser.ask(decision.between)
             self._decisions.forget()
             pvds = await self.snapshot()  # it may have taken its time
-            decision = self._decide(pvds, endpoint, policy, label, ready)
+            decision = decide(pvds)
         race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
         if self.observe is not None:
             self.observe(race)
-        changes = None
-        if not local:
-            changes = RaceChanges(
-                self._monitor,
-                pvds,
-                race,
-                lambda new: self._decide(new, endpoint, policy, label, ready).ranking,
-            )
+        changes = RaceChanges(self._monitor, pvds, race, lambda new: decide(new).ranking)
         self._lingering.sweep()
         farewell = self._lingering if decision.quiet else None
         release = farewell.release if farewell is not None else close_now
@@ -355,7 +369,7 @@ class Connector(Following, Resolving, Finding):
             driven = await drive(
                 race,
                 self.resolver,
-                changes=changes,
+                changes=None if local else changes,
                 stage=run,
                 discard=discard,
                 release=release,
@@ -370,20 +384,16 @@ class Connector(Following, Resolving, Finding):
                     self._store.keep(self._decisions.history)
             self._tell(report)
         if not isinstance(race.outcome, Won):
-            free = not decision.ranking.ranked and rank(pvds, endpoint, requirements(policy)).ranked
+            needed = [*requirements(policy), *(origin.layers() if origin is not None else ())]
+            free = not decision.ranking.ranked and rank(pvds, endpoint, needed).ranked
             raise failure(report, prohibited=bool(free))
         held = None
         winner = race.outcome.attempt.candidate
         if winner.pvd.exclusive:
             noted = [] if stage is None else [sock for candidate, sock in stage.noted if candidate is winner]
             sock = weakref.ref(driven.sock) if driven.sock is not None else noted[0]
-            held = self._hold(winner.pvd, sock, self._decisions.priority(endpoint, policy, label))
+            held = self._hold(winner.pvd, sock, self._decisions.priority(endpoint, policy, label, origin))
         return driven, report, farewell, held
-
-    def _decide(
-        self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None, ready: str
-    ) -> Decision:
-        return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic())
 
     def _tell(self, report: RaceReport) -> None:
         for hook in self.hooks:

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .ambiguity import Choices
+    from .answers import Origin
     from .config import Configuration
     from .expectation import Expectations
     from .history import History
     from .model import Endpoint, Ranked, Ranking
     from .policy import Policy
     from .race.pacing import Pacing
+
+    _Key = tuple[Endpoint, Policy | None, str | None, str, Origin | None]
 
 RANKINGS_KEPT = 1024
 NO_PVDS = PvdSet()  # what the ranking of a loopback destination depends on
@@ -64,13 +67,20 @@ class Decisions:
         self._pacing = pacing
         self._choices = choices
         self._snapshot: PvdSet | None = None
-        self._known: dict[tuple[Endpoint, Policy | None, str | None, str], tuple[Expectations, Decision]] = {}
+        self._known: dict[_Key, tuple[Expectations, Decision]] = {}
 
     def layers(
-        self, endpoint: Endpoint, policy: Policy | None, label: str | None
+        self, endpoint: Endpoint, policy: Policy | None, label: str | None, origin: Origin | None = None
     ) -> list[tuple[str, Policy]]:
-        """The policies that hold for one call, the closest to the caller first."""
-        return self._configuration.layers(endpoint, self._application, policy, label)
+        """The policies that hold for one call, the closest to the caller first.
+
+        For an answer (``origin``) also those of the name: a rule for it holds however it is dialled.
+        """
+        layers = self._configuration.layers(endpoint, self._application, policy, label)
+        if origin is None:
+            return layers
+        of_name = self._configuration.layers(origin.asked, self._application, policy, label)
+        return [*origin.layers(), *of_name, *[layer for layer in layers if layer not in of_name]]
 
     def decide(
         self,
@@ -80,23 +90,28 @@ class Decisions:
         label: str | None,
         ready: str,
         now: float,
+        origin: Origin | None = None,
     ) -> Decision:
-        """Rank the PvDs of a snapshot for one call; ``ready`` is what a winner must have done."""
+        """Rank the PvDs of a snapshot for one call; ``ready`` is what a winner must have done.
+
+        ``origin``: where the endpoint is an answer.
+        """
         expected = EXPECT_NOTHING
         if pvds is not NO_PVDS:
             if pvds is not self._snapshot:
                 self._moved(pvds, now)
             expected = self.history.expected(pvds, endpoint, ready, now)
         if self.holdings:
-            left = self.holdings.as_seen_by(pvds, self.priority(endpoint, policy, label))
+            left = self.holdings.as_seen_by(pvds, self.priority(endpoint, policy, label, origin))
             if left is not pvds:
-                return self._decide(left, endpoint, policy, label, expected)
-        key = (endpoint, policy, label, ready)
+                return self._decide(left, endpoint, policy, label, expected, origin)
+        key = (endpoint, policy, label, ready, origin)
         found = self._known.get(key)
         if found is None or found[0] is not expected:
             if len(self._known) >= RANKINGS_KEPT:
                 self._known.clear()
-            found = self._known[key] = expected, self._decide(pvds, endpoint, policy, label, expected)
+            decision = self._decide(pvds, endpoint, policy, label, expected, origin)
+            found = self._known[key] = expected, decision
         return found[1]
 
     def among(
@@ -106,9 +121,11 @@ class Decisions:
         expected = self.history.expected(snapshot, endpoint, ready, now)
         return self._decide(pvds, endpoint, None, label, expected)
 
-    def priority(self, endpoint: Endpoint, policy: Policy | None, label: str | None) -> int:
+    def priority(
+        self, endpoint: Endpoint, policy: Policy | None, label: str | None, origin: Origin | None = None
+    ) -> int:
         """With what priority a call takes exclusive PvDs."""
-        return priority_of(self.layers(endpoint, policy, label))
+        return priority_of(self.layers(endpoint, policy, label, origin))
 
     def forget(self) -> None:
         """The application has chosen: rank anew."""
@@ -127,8 +144,9 @@ class Decisions:
         policy: Policy | None,
         label: str | None,
         expected: Expectations,
+        origin: Origin | None = None,
     ) -> Decision:
-        layers = self.layers(endpoint, policy, label)
+        layers = self.layers(endpoint, policy, label, origin)
         ranking, between = rank_by_choice(
             pvds, endpoint, layers, self._choices, pacing=self._pacing, expected=expected, label=label
         )

@@ -32,6 +32,9 @@ VERSION = 1
 #: So many rows are kept, the newest; for so many seconds.
 ROWS_KEPT = 20_000
 MAX_AGE = 7 * 86400.0
+#: Nothing is learnt in the future: a row that is so many seconds ahead was written by a clock that was wrong,
+#: and would outlast all that is learnt by a right one.
+CLOCKS_DIFFER = 60.0
 #: Seconds to wait for another process that is writing.
 PATIENCE = 2.0
 #: So many files are set aside; then the last of them is replaced.
@@ -74,23 +77,23 @@ class HistoryFile:
 
         def rows(file: sqlite3.Connection) -> list[Fact]:
             _look_through(file)
-            found = file.execute(f"SELECT {_COLUMNS} FROM known WHERE at > ?", (time.time() - MAX_AGE,))
+            found = file.execute(f"SELECT {_COLUMNS} FROM known WHERE at > ? AND at <= ?", _span())
             return [one for row in found if (one := fact(row)) is not None]
 
-        return self._visit(rows)
+        return self._visit(rows, "DEFERRED")  # nobody who writes is waited for
 
     def write(self, facts: Iterable[Fact], since: float) -> None:
         """Merge these in, that know what was in it at ``since``; then let what is too much or too old go."""
         news = list(facts)
 
         def upsert(file: sqlite3.Connection) -> None:
+            file.execute("DELETE FROM known WHERE at <= ? OR at > ?", _span())
             for one in news:
                 where = "pvd = ? AND identity = ? AND host = ? AND port = ? AND kind = ?"
                 row = file.execute(f"SELECT {_COLUMNS} FROM known WHERE {where}", one.key).fetchone()
                 old = fact(row) if row is not None else None
                 best = merged(old, one, since) if old is not None else one
                 file.execute(f"INSERT OR REPLACE INTO known ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", best)
-            file.execute("DELETE FROM known WHERE at <= ?", (time.time() - MAX_AGE,))
             (count,) = file.execute("SELECT count(*) FROM known").fetchone()
             if count > ROWS_KEPT:
                 oldest = "SELECT rowid FROM known ORDER BY at LIMIT ?"
@@ -119,16 +122,16 @@ class HistoryFile:
 
     # ------------------------------------------------------------------ visits
 
-    def _visit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _visit(self, work: Callable[[sqlite3.Connection], T], transaction: str = "IMMEDIATE") -> T:
         """Open the file, work in it, close it; begin a new one where it is unfit."""
         for _ in range(2):
             try:
-                return self._once(work)
+                return self._once(work, transaction)
             except Unfit as error:
                 self._set_aside(str(error))
         raise OSError(errno.EIO, "unfit again", os.fspath(self.path))
 
-    def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _once(self, work: Callable[[sqlite3.Connection], T], transaction: str = "IMMEDIATE") -> T:
         self._make()
         try:
             uri = f"file:{quote(os.fspath(self.path.absolute()))}?mode=rw"
@@ -136,7 +139,7 @@ class HistoryFile:
                 sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
             ) as file:
                 _check(file)
-                with _transaction(file):
+                with _transaction(file, transaction):
                     return work(file)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -225,9 +228,9 @@ def _look_through(file: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _transaction(file: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; whoever else writes waits, or is waited for."""
-    file.execute("BEGIN IMMEDIATE")
+def _transaction(file: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All or nothing; whoever else writes waits, or is waited for, but by one that is DEFERRED and reads."""
+    file.execute(f"BEGIN {kind}")
     try:
         yield
     except BaseException:
@@ -247,6 +250,12 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(opened)
+
+
+def _span() -> tuple[float, float]:
+    """After and until when what is in the file can have been learnt."""
+    now = time.time()
+    return now - MAX_AGE, now + CLOCKS_DIFFER
 
 
 def _make_directory(path: Path) -> None:

@@ -13,6 +13,9 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
+
 from .history.facts import facts, restore
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ class HistoryStore:
         now = time.time()
         try:
             found = self.file.read()
-        except OSError as error:
+        except Exception as error:
             self._give_up(error)
             return []
         self._seen = now
@@ -84,20 +87,38 @@ class HistoryStore:
         self._due = now + INTERVAL
         news, taken = self._news(history, now)
         if news:
-            self._writer = threading.Thread(
+            writer = threading.Thread(
                 target=self._write, args=(news, taken), name="pvdrace history", daemon=True
             )
-            self._writer.start()
+            try:
+                writer.start()
+            except RuntimeError:  # there is no thread to be had: the next time, then
+                self._taken = taken
+            else:
+                self._writer = writer
 
     def close(self, history: History) -> None:
         """Write what is left. Blocks for a moment; `LAST_PATIENCE` seconds if another has the file."""
-        if self._writer is not None:
-            self._writer.join(LAST_PATIENCE)
-            self._writer = None
+        self._join()
         if not self._given_up:
             news, taken = self._news(history, time.monotonic())
             if news:
                 self._write(news, taken)
+
+    async def finish(self, history: History) -> None:
+        """As `close`, in a thread of its own: the event loop goes on."""
+        own = anyio.CapacityLimiter(1)  # however many threads the application has at work
+        if self._writer is not None:
+            await anyio.to_thread.run_sync(self._join, limiter=own)
+        if not self._given_up:
+            news, taken = self._news(history, time.monotonic())
+            if news:
+                await anyio.to_thread.run_sync(self._write, news, taken, limiter=own)
+
+    def _join(self) -> None:
+        if self._writer is not None:
+            self._writer.join(LAST_PATIENCE)
+            self._writer = None
 
     def _news(self, history: History, now: float) -> tuple[list[Fact], float]:
         """What was learnt since the last time, on the calendar's clock; and when the last time was."""
@@ -111,10 +132,14 @@ class HistoryStore:
             self._seen = time.time()
         except TimeoutError:
             self._taken = min(self._taken, taken)  # the next time, then
-        except OSError as error:
+        except Exception as error:  # whatever it is, it is no connection's matter
             self._give_up(error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: Exception) -> None:
         if not self._given_up:
             self._given_up = True
-            log.warning("history is kept in memory only: %s: %s", self.file.path, error.strerror or error)
+            log.warning(
+                "history is kept in memory only: %s: %s",
+                self.file.path,
+                getattr(error, "strerror", None) or error,
+            )

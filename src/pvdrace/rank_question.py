@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 
+#: The name of the layer that keeps an answer in the PvD that gave it: nobody has said that a portal will do.
+ANSWER = "answer"
+
+
 @dataclass(slots=True)
 class Question:
     """What a filter or a rule may look at besides the PvD and what is expected of it.
@@ -133,7 +137,8 @@ def admits_portal(pvd: ProvisioningDomain, question: Question) -> bool:
         "*" not in selector.pattern
         and selector.kind in ("pvd", "interface", "reachability")
         and selector.matches(pvd)
-        for _, policy in question.layers
+        for layer, policy in question.layers
+        if layer != ANSWER
         for selector in policy.require
     )
 

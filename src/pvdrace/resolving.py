@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .answers import Answer, crosses, kept_from, only_in, void
+from .answers import Answer, Origin, crosses, kept_from, void
 from .calls import check_endpoint, check_label, check_policy, requirements
 from .dns.messages import DnsFailure
 from .errors import NoUsablePvd, PolicyProhibited, ResolutionFailed
@@ -116,17 +116,15 @@ class Resolving(ABC):
         usable = [answer for answer in by_address.values() if answer.address not in left_out]
         answers += sorted(usable, key=lambda answer: order.get(answer.address, len(order)))
 
-    async def _dial(
-        self, answer: Answer, port: int, policy: Policy | None, label: str | None
-    ) -> tuple[str, Policy | None]:
-        """The host and the call's policy for an answer; raises `NoUsablePvd` if it has no PvD any more."""
+    async def _dial(self, answer: Answer, port: int, policy: Policy | None, label: str | None) -> Origin:
+        """Where an answer comes from and has to stay; raises `NoUsablePvd` if it has no PvD any more."""
         endpoint = check_endpoint(answer.name, port)
         policies = self._decisions.layers(endpoint, check_policy(policy), label)
         if crosses(policies):
-            return answer.address, policy
+            return Origin(endpoint, None)
         pvds = await self.snapshot()
         if reason := void(answer, pvds):
             raise NoUsablePvd(f"{endpoint}: {answer.address} is void: {reason}")
         if reason := kept_from(answer, policies, pvds[answer.pvd]):
             raise PolicyProhibited(f"{endpoint}: {reason}")
-        return answer.address, only_in(answer.pvd, policy)
+        return Origin(endpoint, answer.pvd)

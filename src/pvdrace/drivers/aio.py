@@ -308,6 +308,9 @@ class _Driver(Generic[T]):
                     raise
                 self._post(Failed(action.id, str(error)))
             else:
+                if scope.cancel_called:  # in the same step: nobody would end what follows
+                    self.release(sock)
+                    return
                 self.sockets[action.id] = sock
                 self._connected(action, sock, rtt)
 

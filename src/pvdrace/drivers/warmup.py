@@ -75,6 +75,8 @@ class WarmUps:
             warm_up.scope.cancel()
 
     async def _bring_up(self, pvd: ProvisioningDomain, warm_up: _WarmUp) -> None:
+        if warm_up.scope.cancel_called:
+            return  # the race was over before this task began
         with warm_up.scope:
             try:
                 result = self._on_need(pvd)

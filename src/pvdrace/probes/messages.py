@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: Of a response no more than this is read, in bytes, head and body together.
 MAX_RESPONSE = 65536
+#: Of a length. Python itself takes 4300 at most, and raises ValueError for more.
+_DIGITS = 18
 
 
 class Request(NamedTuple):
@@ -43,9 +45,9 @@ class Response(NamedTuple):
 
     @property
     def length(self) -> int | None:
-        """The Content-Length, None where there is none or it is no number."""
+        """The Content-Length, None where there is none or it is no number of bytes that could be."""
         text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
 
 
 class Failure(NamedTuple):
@@ -137,19 +139,27 @@ def _body(status: int, headers: dict[str, str], rest: bytes, *, ended: bool, ful
 
 def _chunks(rest: bytes) -> tuple[bytes, bool]:
     """The body so far, and whether it is whole (RFC 9112 s7.1); trailers are not waited for."""
-    body = b""
-    while True:
-        line, separator, rest = rest.partition(b"\r\n")
-        try:
-            size = int(line.split(b";")[0], 16) if separator else -1
-        except ValueError:
-            return body, False
-        if size <= 0:
-            return body, size == 0
-        body += rest[:size]
-        if len(rest) < size + 2:
-            return body, False
-        rest = rest[size + 2 :]
+    body: list[bytes] = []
+    whole, at = False, 0
+    while (end := rest.find(b"\r\n", at)) >= 0:
+        size = _chunk_size(rest[at:end])
+        at = end + 2
+        if size is None or size == 0:
+            whole = size == 0
+            break
+        body.append(rest[at : at + size])
+        at += size + 2
+        if at > len(rest):
+            break
+    return b"".join(body), whole
+
+
+def _chunk_size(line: bytes) -> int | None:
+    try:
+        size = int(line.split(b";")[0], 16)
+    except ValueError:
+        return None
+    return size if size >= 0 else None
 
 
 def _said(head: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..calls import forbids
 from ..model import Endpoint, PvdSet, Reachability
+from ..policy import Policy
 from ..probe_settings import UNRESTRICTED, Target
 from ..ranking import rank
 from . import capport, http204, https
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..model import ProvisioningDomain
-    from ..policy import Policy
     from ..probe_settings import ProbeSettings
     from .messages import Request
 
@@ -43,21 +43,23 @@ def plan(pvds: PvdSet, settings: ProbeSettings, layers: Layers) -> dict[str, tup
 
     ``layers`` gives the policies for a destination, without those of a call. What they prohibit, or do not
     require, what zones give to others, and what is unusable, is not asked: no packet of a probe goes where
-    no connection to the same host would. A known portal is asked all the same. A PvD with a proxy is not: its
-    connections go through the proxy, and a probe beside it would say nothing of them.
+    no connection to the same host would. A known portal is asked all the same, and so is who may have the
+    reachability that is required: before a probe nobody knows. A PvD with a proxy is not: its connections go
+    through the proxy, and a probe beside it would say nothing of them. Nor is one with a ``warmup``: it is
+    brought up for connections, and nothing is sent there before.
     """
     unknown = PvdSet(tuple(replace(p, reachability=Reachability.UNKNOWN, reached=()) for p in pvds))
     found: dict[str, tuple[Probe, ...]] = {}
     asked: dict[Endpoint, tuple[dict[str, tuple[int, ...]], bool]] = {}
     for pvd in pvds:
-        if pvd.proxy is not None:
+        if pvd.proxy is not None or pvd.warmup:
             continue
         probes = []
         for kind, target in _wanted(pvd, settings):
             endpoint = Endpoint(target.host, target.port)
             if endpoint not in asked:
                 policies = layers(endpoint)
-                ranking = rank(unknown, endpoint, policies)
+                ranking = rank(unknown, endpoint, [(name, _of_paths(policy)) for name, policy in policies])
                 may = {ranked.pvd.name: ranked.families for ranked in ranking.ranked}
                 asked[endpoint] = may, forbids(policies, ranking)
             families, quiet = asked[endpoint]
@@ -76,6 +78,16 @@ def configured(pvds: PvdSet, settings: ProbeSettings | None) -> bool:
 def probed_families(pvd: ProvisioningDomain, probe: Probe) -> tuple[int, ...]:
     """The families in which the probe's host is to be reached."""
     return tuple([f for f in probe.families if f in pvd.families]) if pvd.addresses else probe.families
+
+
+def _of_paths(policy: Policy) -> Policy:
+    """What leaves a PvD out, but for the reachability that a probe is to find out."""
+    return Policy(
+        require=[selector for selector in policy.require if selector.kind != "reachability"],
+        prohibit=policy.prohibit,
+        capacity_profile=policy.capacity_profile,
+        min_rate=policy.min_rate,
+    )
 
 
 _REQUESTS: dict[str, Callable[[Target], Request | None]] = {
