@@ -402,6 +402,21 @@ def test_the_first_rule_that_separates_two_decides(world: Leveled) -> None:
     assert world.order() == world.wanted()
 
 
+@pytest.mark.parametrize("earlier", [term for term in TERMS if TERMS[term].rule in USUAL])
+@pytest.mark.row("3.14", "3.27")
+def test_no_later_term_outweighs_an_earlier_one(earlier: str) -> None:
+    """A little better in one, and as bad as can be in a later one: still first, by whatever name."""
+    terms = [term for term in TERMS if TERMS[term].rule in USUAL]
+    for later in terms[terms.index(earlier) + 1 :]:
+        for names in (["a", "b"], ["b", "a"]):
+            world = Leveled(names, Policy(**WISHES), Endpoint("10.1.2.3", PORT))
+            world.put(names[0], earlier, 0)
+            world.put(names[1], earlier, 1)
+            world.put(names[0], later, len(TERMS[later].levels) - 1)
+            world.put(names[1], later, 0)
+            assert world.order() == names, later
+
+
 @pytest.mark.parametrize("term", TERMS)
 @given(st.data())
 @settings(laws, max_examples=40)
@@ -449,7 +464,7 @@ def test_to_get_worse_in_one_term_never_raises(term: str, data: st.DataObject) -
     relieved -= world.fields[name].get("cost", Cost()).flags
     after, wanted_after = world.ranking(), world.wanted()
     assert place(after, name)[0] >= place(before, name)[0]
-    # What is congested, say, waits for the budget: who is dearer and that no more waits less, in a later place.
+    # Who is congested, say, waits for the budget: who is dearer and that no more waits less, but later.
     assert relieved or place(after, name)[1] >= place(before, name)[1]
     assert place(before, name)[0] == wanted_before.index(name)
     assert place(after, name)[0] == wanted_after.index(name)
