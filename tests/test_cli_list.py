@@ -144,6 +144,8 @@ def test_json() -> None:
                 "age": home["reached"][0]["age"],
                 "portal": None,
                 "ports": [],
+                "blocked": [],
+                "lost": [],
             }
         ],
         "usable": True,

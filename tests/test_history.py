@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from pvdrace.history.blackholes import FIRST_BLOCK, FORGOTTEN_AFTER, LONGEST_BLO
 from pvdrace.history.estimates import TIMES_MAX_AGE
 from pvdrace.history.evidence import courses, doubts, outdone
 from pvdrace.history.flaps import FLAP_WINDOW
-from pvdrace.history.history import ANSWERS_KEPT, INSTANCES_KEPT, SAMPLE_INTERVAL
+from pvdrace.history.history import ANSWERS_KEPT, INSTANCES_KEPT, PASSED_LATELY, SAMPLE_INTERVAL
 from pvdrace.history.places import PLACES_KEPT, levels
 from pvdrace.history.prospects import EXPLORE_AFTER, PROBE_SOON
 from pvdrace.model import Endpoint, ProvisioningDomain, PvdSet, Route
@@ -260,6 +261,31 @@ def test_one_port_says_nothing_of_another() -> None:
 
 
 @pytest.mark.row("1.5")
+@pytest.mark.row("1.5", "6.7")
+def test_the_ports_of_a_pvd_that_passed_and_those_that_are_blocked() -> None:
+    """By family, whatever the host; until it is time to try again, or it works; in this attachment alone."""
+    history = History()
+    report = raced(a=DEAD, b=GOOD)
+    a, b = (entry.pvd for entry in report.ranking.ranked)
+    assert history.ports(a, 4, 0) == ((), (), inf)
+    history.learn(to("h.example", 22, report), 100)
+    history.learn(to("h.example", 443, raced(a=GOOD, b=GOOD)), 101)
+    assert report.winner is not None
+    won = report.winner.family
+    for family in (6, 4):
+        passed = (443,) if family == won else ()
+        assert history.ports(a, family, 102) == (passed, (22,), 100 + FIRST_BLOCK)
+        assert history.ports(a, family, 100 + FIRST_BLOCK) == (passed, (), inf)
+        assert history.ports(b, family, 102) == ((22,) if family == won else (), (), inf)
+        assert history.ports(replace(a, attachment=9), family, 102) == ((), (), inf)
+        assert history.ports(replace(a, identity="x"), family, 102) == ((), (), inf)
+    assert history.ports(a, won, 101 + PASSED_LATELY) == ((), (), inf)
+    before = history.version
+    history.learn(to("other.example", 22, raced(a=GOOD, b=DEAD)), 103)
+    assert history.ports(a, won, 103) == ((22, 443), (), inf)
+    assert history.version != before
+
+
 def test_what_fails_at_one_host_is_expected_of_the_port_until_it_works_at_another() -> None:
     known = History()
     known.learn(A_FAILS, 0)

@@ -38,17 +38,17 @@ CLOCK = Judgement(Finding.FAILED, "HTTPS: certificate has expired", "clock")
 ODD = Judgement(Finding.FAILED, "HTTPS 302", "answer")
 
 VERDICTS = [
-    ("all is well", {"http": HTTP_OK, "https": HTTPS_OK}, VALIDATED, ()),
-    ("HTTPS alone is asked", {"https": HTTPS_OK}, VALIDATED, ()),
-    ("HTTP alone is asked", {"http": HTTP_OK}, VALIDATED, ()),
-    ("HTTPS proves, whatever HTTP lacks", {"http": SILENT, "https": HTTPS_OK}, VALIDATED, ()),
+    ("all is well", {"http": HTTP_OK, "https": HTTPS_OK}, VALIDATED, (80, 443)),
+    ("HTTPS alone is asked", {"https": HTTPS_OK}, VALIDATED, (443,)),
+    ("HTTP alone is asked", {"http": HTTP_OK}, VALIDATED, (80,)),
+    ("HTTPS proves, whatever HTTP lacks", {"http": SILENT, "https": HTTPS_OK}, VALIDATED, (443,)),
     ("the API says captive", {"api": API, "http": HTTP_OK, "https": HTTPS_OK}, PORTAL, ()),
     ("the API alone says captive", {"api": API}, PORTAL, ()),
     ("HTTP meets a portal, whatever HTTPS says", {"http": LOGIN, "https": HTTPS_OK}, PORTAL, ()),
     ("HTTP meets a portal", {"http": LOGIN, "https": FORGED}, PORTAL, ()),
     ("the API never says 'no portal'", {"api": FREE, "http": LOGIN, "https": FORGED}, PORTAL, ()),
     ("the API alone proves nothing", {"api": FREE}, UNKNOWN, ()),
-    ("an API that is none", {"api": NO_API, "http": HTTP_OK, "https": HTTPS_OK}, VALIDATED, ()),
+    ("an API that is none", {"api": NO_API, "http": HTTP_OK, "https": HTTPS_OK}, VALIDATED, (80, 443)),
     ("an API that is none, alone", {"api": NO_API}, UNKNOWN, ()),
     ("HTTP passes, HTTPS does not", {"http": HTTP_OK, "https": BROKEN}, PARTIAL, (80,)),
     ("HTTPS is intercepted", {"http": HTTP_OK, "https": FORGED}, PARTIAL, (80,)),
@@ -61,10 +61,10 @@ VERDICTS = [
     ("no DNS", {"http": NO_NAME}, NONE, ()),
     ("a wrong certificate alone", {"https": FORGED}, NONE, ()),
     ("no address in this family", {"http": NO_ADDRESS, "https": NO_ADDRESS}, UNKNOWN, ()),
-    ("HTTPS has no address in this family", {"http": HTTP_OK, "https": NO_ADDRESS}, VALIDATED, ()),
+    ("HTTPS has no address in this family", {"http": HTTP_OK, "https": NO_ADDRESS}, VALIDATED, (80,)),
     ("this host is to blame", {"http": HERE}, UNKNOWN, ()),
     ("nothing asked", {}, UNKNOWN, ()),
-    ("ports that pass", {"https": HTTPS_OK, "ports": {22: True}}, VALIDATED, ()),
+    ("ports that pass", {"https": HTTPS_OK, "ports": {22: True}}, VALIDATED, (22, 443)),
     (
         "80 and 443 and nothing else",
         {"http": HTTP_OK, "https": HTTPS_OK, "ports": {22: False, 993: False}},
@@ -108,6 +108,24 @@ def test_the_ports_of_the_urls_count_where_they_are_others() -> None:
 
 
 @pytest.mark.parametrize(
+    ("found", "ports", "blocked"),
+    [
+        ({"http": HTTP_OK, "https": BROKEN}, (80,), (443,)),
+        ({"http": HTTP_OK, "https": HTTPS_OK, "ports": {22: False, 993: True}}, (80, 443, 993), (22,)),
+        ({"http": HTTP_OK, "https": FORGED, "ports": {22: False}}, (80,), (22, 443)),
+        ({"http": HTTP_OK, "https": CLOCK, "ports": {22: False}}, (), ()),
+        ({"http": HTTP_OK, "https": HTTPS_OK}, (80, 443), ()),
+        ({"http": SILENT, "https": BROKEN, "ports": {22: False}}, (), ()),
+    ],
+)
+def test_a_port_that_was_tried_in_vain_is_not_one_that_was_never_tried(
+    found: dict[str, Judgement], ports: tuple[int, ...], blocked: tuple[int, ...]
+) -> None:
+    reached = verdict(Findings(4, **found), 0)  # type: ignore[arg-type]
+    assert (reached.ports, reached.blocked, reached.lost) == (ports, blocked, ())
+
+
+@pytest.mark.parametrize(
     ("state", "ports", "passed", "blocked", "expected"),
     [
         (VALIDATED, (), [], [], (VALIDATED, ())),
@@ -130,7 +148,18 @@ def test_what_races_and_history_know_of_ports(
 ) -> None:
     reached = limited(Reached(4, state, "HTTP 204", 0, ports=ports), passed, blocked)
     assert (reached.state, reached.ports) == expected
-    assert ("22 blocked" in reached.evidence) == (expected[0] is PARTIAL and 22 in blocked)
+    lost = expected[0] is PARTIAL and 22 in blocked
+    assert reached.lost == ((22,) if lost else ())
+    assert ("22 blocked in races" in reached.evidence) == lost
+    assert limited(reached._replace(lost=()), (), ()).state is reached.state
+
+
+def test_what_a_probe_has_tried_in_vain_is_left_to_the_next_probe() -> None:
+    """A handshake on 443 does not say that HTTPS is not tampered with."""
+    probed = verdict(Findings(4, http=HTTP_OK, https=FORGED), 0)
+    assert limited(probed, [443], []) == limited(probed, [443], [443]) == probed
+    reached = limited(probed, [443, 993], [22, 443])
+    assert (reached.ports, reached.blocked, reached.lost) == ((80, 993), (443,), (22,))
 
 
 # ---------------------------------------------------------------------- families
@@ -198,4 +227,6 @@ def test_a_verdict_is_the_same_whatever_its_words_and_time() -> None:
     assert same_verdict((one,), (one._replace(at=2.0, evidence="API: captive"),))
     assert not same_verdict((one,), (one._replace(portal=None),))
     assert not same_verdict((one,), (one._replace(state=VALIDATED),))
+    assert not same_verdict((one,), (one._replace(blocked=(22,)),))
+    assert not same_verdict((one,), (one._replace(lost=(22,)),))
     assert not same_verdict((one,), (one, one._replace(family=6)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -321,6 +322,41 @@ def test_the_hotel_that_passes_the_web_alone_is_used_for_it_and_for_nothing_else
     assert order_of(ranking_of(hotel, B)) == "ab"
     assert order_of(ranking_of(hotel, replace(B, reachability=VALIDATED), port=443)) == "ab"
     assert order_of(ranking_of(hotel, B, port=22)) == "ba"
+
+
+@pytest.mark.row("1.5", "6.7")
+@pytest.mark.parametrize(
+    ("known", "wanted"),
+    [
+        ({"ports": (80, 443), "lost": (22,)}, {443: "ab", 22: "ba", 8443: "cab"}),
+        ({"ports": (80, 443), "blocked": (22,)}, {443: "ab", 22: "ba", 8443: "cab"}),
+        ({"ports": (80,), "blocked": (443,), "lost": (22,)}, {80: "ab", 443: "ba", 22: "ba", 8443: "cab"}),
+    ],
+)
+def test_a_port_that_was_never_tried_is_not_held_for_blocked(
+    known: dict[str, Any], wanted: dict[int, str]
+) -> None:
+    """It comes as what is unknown does: behind what is validated (c), by name before another such (b).
+
+    What was lost in a race is in what is expected, and sinks by that.
+    """
+    hotel = replace(
+        A, reached=tuple(Reached(f, PARTIAL, "", 0, **known) for f in (6, 4)), reachability=PARTIAL
+    )
+    for port, order in wanted.items():
+        validated = replace(C, reachability=VALIDATED)
+        others = (B, validated) if "c" in order else (B,)
+        distrusted = Expectation(distrusted=port in known.get("lost", ()))
+        ranking = ranking_of(hotel, *others, port=port, expected={"a": distrusted})
+        assert order_of(ranking).startswith(order), port
+        sinks = port in known.get("blocked", ())
+        assert (ranking.ranked[-1].head_start is None) is sinks
+
+
+def test_what_races_have_lost_weighs_as_much_as_history_says() -> None:
+    """For a host where the port has worked since, say, it is nothing: the snapshot does not sink it again."""
+    hotel = replace(A, reached=(Reached(4, PARTIAL, "", 0, ports=(443,), lost=(22,)),))
+    assert order_of(ranking_of(hotel, LTE, port=22)) == "alte"
 
 
 def test_distrusted_comes_before_known_not_to_work() -> None:

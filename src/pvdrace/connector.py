@@ -134,13 +134,16 @@ class Connector(Following, Resolving, Finding):
         self._opened = False
         self._store = open_store(history)
         layers = partial(self._configuration.layers, application=self._policy, label=self._label)
-        self._probing = Probing(self._configuration, self._monitor, layers, self.resolver, self._lingering)
+        learnt = History()
+        self._probing = Probing(
+            self._configuration, self._monitor, layers, self.resolver, self._lingering, learnt
+        )
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
         self._decisions = Decisions(
             self._configuration,
             self._policy,
             self._pacing,
-            History(),
+            learnt,
             self._chooser.choices if self._chooser is not None else None,
         )
 
@@ -223,6 +226,7 @@ class Connector(Following, Resolving, Finding):
                 self._store.restore(self._decisions.history, await anyio.to_thread.run_sync(self._store.load))
         elif self._monitor.stale():
             await self._monitor.catch_up()
+        self._probing.review(time.monotonic())
         return self._monitor.snapshot
 
     async def open_connection(

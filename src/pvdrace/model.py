@@ -61,7 +61,12 @@ class Reached(NamedTuple):
 
     ``family`` is 4 or 6. ``evidence`` is a few words for people. ``at`` is when it was seen: seconds on the
     monotonic clock of this machine. ``portal`` is the page to show to the user (RFC 8908 s5
-    ``user-portal-url``), where one is known. ``ports`` are those that pass where the state is PARTIAL.
+    ``user-portal-url``), where one is known.
+
+    ``ports`` are those that are known to pass, ``blocked`` those that a probe has tried in vain, and ``lost``
+    those on which connections were lost to other PvDs lately; the state is PARTIAL if there are any of these
+    two. Of a port in none of them nothing is known, but where PARTIAL comes with ``ports`` alone: then
+    nothing else passes.
     """
 
     family: int
@@ -70,6 +75,8 @@ class Reached(NamedTuple):
     at: float
     portal: str | None = None
     ports: tuple[int, ...] = ()
+    blocked: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Does: it waits and asks; `probes.plan`, `schedule` and `suspicion` decide. Races
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from contextlib import aclosing
@@ -20,8 +21,9 @@ from .probes.plan import plan
 from .probes.runner import Probed, Prober
 from .probes.schedule import Schedule
 from .probes.suspicion import suspects
+from .probes.verdict import limited
 from .race.outcome import Won
-from .reachability import summed_up
+from .reachability import same_verdict, summed_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 
     from .config import Configuration
     from .dns.resolver import PvdResolver
+    from .history import History
     from .model import ProvisioningDomain, PvdSet, Reached
     from .monitor import Monitor
     from .net.lingering import Lingering
     from .probes.plan import Layers, Probe
     from .race.report import RaceReport
+    from .reachability import Known
 
 log = logging.getLogger("pvdrace")
 
@@ -68,8 +72,8 @@ class Probing:
     """The probes of one connector; ``enabled``: whether the configuration says what to ask.
 
     ``layers`` gives the policies for a destination, without a call's. ``resolver`` is told of a PvD whose
-    answers may have been a portal's. ``lingering`` takes sockets over where policy asks for silence. Raises
-    `ConfigurationError` as `Prober`.
+    answers may have been a portal's. ``lingering`` takes sockets over where policy asks for silence.
+    ``history`` knows on which ports races were lost. Raises `ConfigurationError` as `Prober`.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Probing:
         layers: Layers,
         resolver: PvdResolver,
         lingering: Lingering,
+        history: History,
     ) -> None:
         settings = configuration.probe
         self.enabled = settings is not None or any(pvd.captive_api for pvd in configuration.pvds)
@@ -86,6 +91,10 @@ class Probing:
         self._monitor = monitor
         self._layers = layers
         self._resolver = resolver
+        self._history = history
+        self._found: dict[str, Known] = {}  # by probes alone
+        self._seen = -1  # the version of the history that the snapshot shows
+        self._until = math.inf  # and how long that holds
         self._prober = Prober(self._settings, release=lingering.release)
         self._schedule = Schedule(self._settings)
         self._running: dict[tuple[str, int], _Running] = {}
@@ -134,13 +143,34 @@ class Probing:
         return found
 
     def heard(self, report: RaceReport) -> None:
-        """A race has ended: what it says against a PvD may be worth a look."""
+        """A race has ended, and history knows of it: what it says against a PvD may be worth a look."""
+        self.review(time.monotonic())
         if self._bell is None:
             return
         if isinstance(report.result, Won):
             self._schedule.trust(report.result.attempt.candidate.pvd.name, report.endpoint.port)
         if against := suspects(report):
             self._schedule.suspect(against, time.monotonic())
+            self._ring()
+
+    def review(self, now: float) -> None:
+        """Show in the snapshot what history knows of the ports of PvDs that were probed."""
+        if not self._found or (self._history.version == self._seen and now < self._until):
+            return
+        self._seen, self._until = self._history.version, math.inf
+        pvds = self._monitor.snapshot
+        for name, (attachment, reached) in list(self._found.items()):
+            pvd = pvds.get(name)
+            if pvd is None or pvd.attachment != attachment:
+                del self._found[name]
+                continue
+            shown = []
+            for one in reached:
+                passed, blocked, until = self._history.ports(pvd, one.family, now)
+                self._until = min(self._until, until)
+                shown.append(limited(one, passed, blocked))
+            self._monitor.learn(pvd, tuple(shown))
+        if self._until < math.inf:
             self._ring()
 
     async def _run(self) -> None:
@@ -153,12 +183,13 @@ class Probing:
                     pvds = self._monitor.snapshot
                     todo = plan(pvds, self._settings, self._layers)
                     now = time.monotonic()
+                    self.review(now)
                     self._schedule.keep([pvd for pvd in pvds if pvd.name in todo], now)
                     for name in self._schedule.due(now):
                         self._schedule.begin(name, now)
                         tasks.start_soon(self._background, pvds[name], todo[name])
                     self._bell = anyio.Event()
-                    with anyio.move_on_after(self._schedule.deadline - now):
+                    with anyio.move_on_after(min(self._schedule.deadline, self._until) - now):
                         await self._bell.wait()
         except Exception:
             log.exception("probing has ended")
@@ -210,8 +241,13 @@ class Probing:
 
     def _learn(self, pvd: ProvisioningDomain, reached: tuple[Reached, ...]) -> None:
         before = self._monitor.snapshot.get(pvd.name)
-        if self._monitor.learn(pvd, reached):
-            told = (*reached, *(before.reached if before is not None else ()))
+        if before is None or before.attachment != pvd.attachment:
+            return
+        self._found[pvd.name] = pvd.attachment, reached
+        self._seen = -1
+        self.review(time.monotonic())
+        if not same_verdict(before.reached, self._monitor.snapshot[pvd.name].reached):
+            told = (*reached, *before.reached)
             if any(one.state is Reachability.PORTAL for one in told):
                 self._resolver.forget(pvd.name)
 

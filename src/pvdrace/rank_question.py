@@ -155,6 +155,11 @@ def fails_in(pvd: ProvisioningDomain, known: Expectation, family: int, question:
         return "reaches nothing"
     if pvd.proxy is not None:
         port = parse_proxy(pvd.proxy).port
+    if port in reached.blocked:
+        return f"port {port} does not pass here"
+    # Of what was lost in races `known` says more: for this host, and until when.
+    if reached.blocked or reached.lost:
+        return None
     if reached.state is Reachability.PARTIAL and reached.ports and port not in reached.ports:
         return f"passes only port{'s' * (len(reached.ports) > 1)} {', '.join(map(str, reached.ports))}"
     return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .expectation import Expectation
-    from .model import ProvisioningDomain
+    from .model import ProvisioningDomain, Reached
     from .rank_question import Question
 
 
@@ -173,11 +173,17 @@ def _validated(pvd: ProvisioningDomain, known: Expectation, question: Question) 
     port, best = question.endpoint.port, 2
     for family in packets_of(pvd, question):
         reached = reached_in(pvd, family)
-        state = reached.state if reached else Reachability.UNKNOWN
-        if reached and state is Reachability.PARTIAL and port in reached.ports:
-            return 0
-        best = min(best, _state_order(state))
+        best = min(best, _order_of_port(reached, port) if reached else _state_order(Reachability.UNKNOWN))
     return best
+
+
+def _order_of_port(reached: Reached, port: int) -> int:
+    """Where only some ports pass: that one does, that it was never tried, that it does not."""
+    if reached.state is not Reachability.PARTIAL:
+        return _state_order(reached.state)
+    if port in reached.ports:
+        return 0
+    return 1 if (reached.blocked or reached.lost) and port not in (*reached.blocked, *reached.lost) else 2
 
 
 def _state_order(state: Reachability) -> int:

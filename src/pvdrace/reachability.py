@@ -72,4 +72,4 @@ def overlay(plain: PvdSet, known: Mapping[str, Known], generation: int) -> PvdSe
 
 
 def _verdict(one: Reached) -> tuple[object, ...]:
-    return one.family, one.state, one.portal, one.ports
+    return one.family, one.state, one.portal, one.ports, one.blocked, one.lost

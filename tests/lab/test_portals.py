@@ -27,6 +27,7 @@ from lab.racing import (
     trusting,
 )
 from pvdrace.config import Configuration, parse
+from pvdrace.history import blackholes
 from pvdrace.lab import Lab, Link
 from pvdrace.model import Reachability
 from pvdrace.probes import schedule
@@ -299,6 +300,62 @@ async def test_a_network_of_two_ports_is_used_for_those_and_nothing_else(t2: Lab
             assert (await reach(connector, t2, port=22))[0] == "SSH-2.0-lab_wB"
     assert {packet.port for packet in sent(t2["wA"])} <= {53, 80, 443}
     assert 443 not in {packet.port for packet in sent(t2["wB"])}
+
+
+@pytest.mark.row("1.5", "6.7")
+@pytest.mark.parametrize("how", ["drop", "reject"])
+async def test_a_port_on_which_a_race_was_lost_makes_a_network_partial(t2: Lab, how: str) -> None:
+    """T2f, known from a race: no probe asks for 22. 443 is as it was, and 8443, never tried, is raced for.
+
+    When 22 passes again, it is validated again.
+    """
+    t2["wA"].ports([80, 443], how=how)
+    async with opened(t2, probing(t2)) as connector:
+        await until(connector, "wA", VALIDATED)
+        await until(connector, "wB", VALIDATED)
+        assert (await reach(connector, t2, port=22))[0] == "SSH-2.0-lab_wB"
+        pvds = await connector.snapshot()
+        assert states(pvds["wA"]) == {6: PARTIAL, 4: PARTIAL}
+        assert {(one.ports, one.blocked, one.lost) for one in pvds["wA"].reached} == {((80, 443), (), (22,))}
+        assert all(one.evidence.endswith("port 22 blocked in races") for one in pvds["wA"].reached)
+        assert states(pvds["wB"]) == {6: VALIDATED, 4: VALIDATED}
+        assert (await reach(connector, t2))[0] == "wA"
+        starts = {
+            port: {one.pvd: one.head_start for one in (await connector.explain(t2.name, port)).pvds}
+            for port in (22, 443, 8443)
+        }
+        assert starts[443]["wA"] == starts[22]["wB"] == 0
+        assert starts[8443].keys() == {"wA", "wB"}
+        assert None not in starts[8443].values()
+        t2["wA"].ports(None)
+        word, _ = await reach(connector, t2, port=22, policy=policy(require="pvd:wA"))
+        assert word == "SSH-2.0-lab_wA"
+        assert states((await connector.snapshot())["wA"]) == {6: VALIDATED, 4: VALIDATED}
+
+
+@pytest.mark.row("6.7")
+async def test_a_port_that_is_to_be_tried_again_leaves_a_network_validated(
+    t2: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those hear of it who do nothing but watch."""
+    monkeypatch.setattr(blackholes, "FIRST_BLOCK", 0.7)
+    t2["wA"].ports([80, 443])
+    async with opened(t2, probing(t2)) as connector:
+        await until(connector, "wA", VALIDATED)
+        await until(connector, "wB", VALIDATED)
+        assert (await reach(connector, t2, port=22))[0] == "SSH-2.0-lab_wB"
+        assert (await connector.snapshot())["wA"].reachability is PARTIAL
+        async with contextlib.aclosing(connector.watch()) as changes:
+            with anyio.fail_after(5):
+                change = await anext(changes)
+        assert (change.pvd.name, change.pvd.reachability) == ("wA", VALIDATED)
+
+
+async def test_without_probes_a_lost_race_says_nothing_of_what_is_reached(t2: Lab) -> None:
+    t2["wA"].ports([80, 443])
+    async with opened(t2) as connector:
+        assert (await reach(connector, t2, port=22))[0] == "SSH-2.0-lab_wB"
+        assert {(pvd.reachability, pvd.reached) for pvd in await connector.snapshot()} == {(UNKNOWN, ())}
 
 
 FAULTS: dict[str, tuple[Callable[[Link], object], dict[int, Reachability]]] = {

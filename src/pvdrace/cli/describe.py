@@ -105,6 +105,8 @@ def reached_json(one: Reached, now: float) -> dict[str, Any]:
         "age": max(now - one.at, 0.0),
         "portal": one.portal,
         "ports": list(one.ports),
+        "blocked": list(one.blocked),
+        "lost": list(one.lost),
     }
 
 

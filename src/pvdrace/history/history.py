@@ -36,6 +36,8 @@ SAMPLE_INTERVAL = 0.1
 #: Seconds for which the PvD that carried the last connection to a host and port is the incumbent; for a new
 #: host, the one that carried the last connection to that port.
 INCUMBENT_AGE = 3600.0
+#: Seconds for which a port on which a connection worked is one that passes.
+PASSED_LATELY = 3600.0
 
 #: A PvD's name, and its identity or else its attachment.
 Instance = tuple[str, "str | int"]
@@ -44,6 +46,17 @@ Instance = tuple[str, "str | int"]
 def instance(pvd: ProvisioningDomain) -> Instance:
     """What a PvD is known by: what is learnt of one instance is used for no other."""
     return pvd.name, pvd.attachment if pvd.identity is None else pvd.identity
+
+
+class KnownPorts(NamedTuple):
+    """The ports on which connections worked lately, those that are blocked now, and until when that holds."""
+
+    passed: tuple[int, ...] = ()
+    blocked: tuple[int, ...] = ()
+    until: float = inf
+
+
+NO_PORTS = KnownPorts()
 
 
 class _Answer(NamedTuple):
@@ -161,6 +174,28 @@ class History:
         until = min(until, found.until)
         self._answers[key] = _Answer(pvds, self._version, now, until, expected, found.exploring)
         return expected
+
+    @property
+    def version(self) -> int:
+        """Another one when expectations, and what `ports` says, may have changed; time apart."""
+        return self._version
+
+    def ports(self, pvd: ProvisioningDomain, family: int, now: float) -> KnownPorts:
+        """What is known of the ports of one family of a PvD, whatever the host."""
+        known = self.known.get(instance(pvd))
+        if known is None or known.attachment not in (None, pvd.attachment):
+            return NO_PORTS
+        passed, blocked, until = [], [], inf
+        for (host, port), place in known.places.items():
+            if host or not port:
+                continue
+            end = max(place.blocked(each, now) for each in (WHOLE, family))
+            if end > now:
+                blocked.append(port)
+                until = min(until, end)
+            elif place.won.get(family, -inf) > now - PASSED_LATELY:
+                passed.append(port)
+        return KnownPorts(tuple(sorted(passed)), tuple(sorted(blocked)), until)
 
     def _subjects(self, pvds: PvdSet, endpoint: Endpoint, now: float) -> tuple[list[Subject], float]:
         """The PvDs with what is known of each, and when the number of flaps or the incumbent changes."""

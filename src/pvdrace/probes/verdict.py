@@ -36,13 +36,13 @@ def verdict(found: Findings, at: float) -> Reached:
     was not asked): VALIDATED, or PARTIAL if ports that were tried do not pass. Only HTTP was answered:
     PARTIAL. Nothing was answered: NONE. Nothing was asked that could tell: UNKNOWN.
     """
-    state, ports = _state(found)
+    state, ports, blocked = _state(found)
     api = found.api if found.api is not None and found.api.finding is Finding.PORTAL else None
     portal = next((j.portal for j in (api, found.http) if j is not None and j.portal), None)
     reached = Reached(found.family, state, _evidence(found), at)
     if state is Reachability.PORTAL:
         return reached._replace(portal=portal)
-    return reached._replace(ports=ports) if state is Reachability.PARTIAL else reached
+    return reached._replace(ports=ports, blocked=blocked)
 
 
 def settled(found: Findings) -> bool:
@@ -54,35 +54,42 @@ def limited(reached: Reached, passed: Iterable[int], blocked: Iterable[int]) -> 
     """The verdict with what is known of ports besides: from races, or from history.
 
     No operating system models a network that lets some ports pass: VALIDATED with a port that is blocked is
-    PARTIAL, and of those that pass, the known ones. What both passes and is blocked passes.
+    PARTIAL, and of those that pass, the known ones. What both passes and is blocked passes: a race that was
+    lost where a probe came through was a slow one. What a probe has tried in vain is left to the next probe,
+    which sees more than whether a handshake was answered.
     """
-    passing = {*reached.ports, *passed}
-    stopped = sorted(set(blocked) - passing)
+    passing = {*reached.ports, *passed}.difference(reached.blocked)
+    stopped = sorted(set(blocked).difference(passing, reached.blocked))
     if not stopped or reached.state not in (Reachability.VALIDATED, Reachability.PARTIAL):
         return reached
-    said = f"{reached.evidence}, {_ports(stopped)} blocked"
-    return reached._replace(state=Reachability.PARTIAL, evidence=said, ports=tuple(sorted(passing)))
+    said = f"{reached.evidence}, {_ports(stopped)} blocked in races"
+    return reached._replace(
+        state=Reachability.PARTIAL, evidence=said, ports=tuple(sorted(passing)), lost=tuple(stopped)
+    )
 
 
-def _state(found: Findings) -> tuple[Reachability, tuple[int, ...]]:
+def _state(found: Findings) -> tuple[Reachability, tuple[int, ...], tuple[int, ...]]:
+    """The state, the ports that pass, and those that were tried in vain."""
     http, https = (_to_the_point(judgement) for judgement in (found.http, found.https))
     if found.api is not None and found.api.finding is Finding.PORTAL:
-        return Reachability.PORTAL, ()
+        return Reachability.PORTAL, (), ()
     if http is not None and http.finding is Finding.PORTAL:
-        return Reachability.PORTAL, ()
+        return Reachability.PORTAL, (), ()
     passing = {port for port, passes in found.ports.items() if passes}
     if http is not None and http.finding is Finding.OK:
         passing.add(found.http_port)
+    failing = {port for port, passes in found.ports.items() if not passes}
+    state = Reachability.PARTIAL if failing else Reachability.VALIDATED
     if https is not None and https.finding is Finding.OK:
         passing.add(found.https_port)
     elif https is not None and http is not None and http.finding is Finding.OK:
-        # A wrong clock spoils every certificate: then it is not known which ports pass.
-        return Reachability.PARTIAL, () if https.kind == "clock" else tuple(sorted(passing))
+        if https.kind == "clock":  # which spoils every certificate: it is not known which ports pass
+            return Reachability.PARTIAL, (), ()
+        state = Reachability.PARTIAL
+        failing.add(found.https_port)
     elif https is not None or http is None or http.finding is not Finding.OK:
-        return _nothing_answered(http, https), ()
-    if all(found.ports.values()):
-        return Reachability.VALIDATED, ()
-    return Reachability.PARTIAL, tuple(sorted(passing))
+        return _nothing_answered(http, https), (), ()
+    return state, tuple(sorted(passing)), tuple(sorted(failing - passing))
 
 
 def _nothing_answered(http: Judgement | None, https: Judgement | None) -> Reachability:
