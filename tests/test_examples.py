@@ -110,7 +110,7 @@ def test_policy_prohibited_means_zero_packets(fresh_lab: Lab, backend: str) -> N
         backend,
     )
     assert printed.splitlines() == [
-        "lte runs: preferred: cost:variable",
+        "lte runs: preferred: cost:variable (application)",
         "wifi runs: not preferred",
         "eth is left out: prohibited by pvd:eth (application)",
         "lte won",

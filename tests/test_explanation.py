@@ -37,7 +37,7 @@ def test_as_text_it_is_a_table() -> None:
         == """\
 www.example.com:443  policy: call
 PVD   STARTS             FAMILIES    ASKS                         BECAUSE
-wifi  at once            IPv6; IPv4  2001:db8::53; 10.0.1.1:5353  preferred: pvd:wifi
+wifi  at once            IPv6; IPv4  2001:db8::53; 10.0.1.1:5353  preferred: pvd:wifi (call)
 lte   if all else fails  IPv6; IPv4  10.0.2.1                     not preferred
 vpn   left out           -           -                            the name is outside its zones corp"""
     )

@@ -162,8 +162,8 @@ def test_everything_after_one_that_waits_waits_too() -> None:
     """lte costs more than wifi before it, so it waits; box, though free, is behind lte, so longer."""
     check(
         """
-        wifi 0 ms (preferred: pvd:wifi)
-        lte 2000 ms (preferred: pvd:lte)
+        wifi 0 ms (preferred: pvd:wifi (call))
+        lte 2000 ms (preferred: pvd:lte (call))
         box 2250 ms (not preferred)
         """,
         pvd("box", cost=UNMETERED),
@@ -232,8 +232,8 @@ def test_prohibit_outranks_require() -> None:
 def test_preferred_come_first_in_the_order_written_and_the_rest_follow() -> None:
     check(
         """
-        lte 0 ms (preferred: pvd:lte)
-        wifi 250 ms (preferred: type:wifi)
+        lte 0 ms (preferred: pvd:lte (call))
+        wifi 250 ms (preferred: type:wifi (call))
         eth 500 ms (not preferred)
         """,
         *(WIFI, LTE, ETH),
@@ -245,7 +245,7 @@ def test_avoided_run_only_when_all_before_have_failed() -> None:
     check(
         """
         lte 0 ms (not avoided)
-        wifi last (avoided: type:wifi)
+        wifi last (avoided: type:wifi (call))
         """,
         *(WIFI, LTE),
         call=Policy(avoid=["type:wifi"]),
@@ -266,8 +266,8 @@ def test_avoided_alone_still_run() -> None:
 def test_prefer_outranks_avoid_in_one_layer_and_avoid_breaks_ties() -> None:
     check(
         """
-        eth 0 ms (preferred: pvd:eth)
-        wifi last (preferred: pvd:wifi)
+        eth 0 ms (preferred: pvd:eth (call))
+        wifi last (preferred: pvd:wifi (call))
         box last (not preferred)
         """,
         *(pvd("box"), WIFI, ETH),
@@ -275,8 +275,8 @@ def test_prefer_outranks_avoid_in_one_layer_and_avoid_breaks_ties() -> None:
     )
     check(
         """
-        eth 0 ms (preferred: pvd:*)
-        wifi last (preferred: pvd:*)
+        eth 0 ms (preferred: pvd:* (call))
+        wifi last (preferred: pvd:* (call))
         """,
         *(WIFI, ETH),
         call=Policy(prefer=["pvd:*"], avoid=["pvd:wifi"]),
@@ -286,8 +286,8 @@ def test_prefer_outranks_avoid_in_one_layer_and_avoid_breaks_ties() -> None:
 def test_a_layer_nearer_to_the_caller_outranks_the_next() -> None:
     check(
         """
-        wifi 0 ms (preferred: pvd:wifi)
-        eth 250 ms (preferred: pvd:eth)
+        wifi 0 ms (preferred: pvd:wifi (call))
+        eth 250 ms (preferred: pvd:eth (application))
         """,
         *(WIFI, ETH),
         call=Policy(prefer=["pvd:wifi"]),
@@ -335,7 +335,7 @@ def test_a_dear_pvd_waits_for_the_free_ones_that_are_trusted() -> None:
 def test_the_word_of_the_application_outranks_history() -> None:
     check(
         """
-        eth 0 ms (preferred: pvd:eth)
+        eth 0 ms (preferred: pvd:eth (call))
         wifi 0 ms (not preferred)
         """,
         *(WIFI, ETH),
@@ -345,7 +345,7 @@ def test_the_word_of_the_application_outranks_history() -> None:
     check(
         """
         eth 0 ms (not avoided)
-        wifi last (avoided: pvd:wifi)
+        wifi last (avoided: pvd:wifi (call))
         """,
         *(WIFI, ETH),
         call=Policy(avoid=["pvd:wifi"]),

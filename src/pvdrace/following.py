@@ -46,9 +46,18 @@ class Following(ABC):
         """The PvDs of this host, as they are now."""
 
     async def explain(
-        self, host: str, port: int, *, policy: Policy | None = None, label: str | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        policy: Policy | None = None,
+        label: str | None = None,
+        ready: str = READY,
     ) -> Explanation:
         """Which PvDs a connection would run in, in which order, and why. Nothing is sent, and nobody asked.
+
+        ``ready``: what a winner would have to do, as in a report: ``"tls"``, ``"tcp"`` or the name of a
+        check. What history knows of times is kept apart by it.
 
         Raises ValueError if the arguments make no sense.
         """
@@ -56,7 +65,7 @@ class Following(ABC):
         check_policy(policy)
         label = check_label(label) or self._label
         pvds = NO_PVDS if is_loopback(host) else await self.snapshot()
-        ranking = self._decisions.decide(pvds, endpoint, policy, label, READY, time.monotonic()).ranking
+        ranking = self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic()).ranking
         layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
         return explain(endpoint, ranking, layers, self.resolver.servers)
 

@@ -93,12 +93,12 @@ def _preference(
 
 
 def _say_preference(pvd: ProvisioningDomain, known: Expectation, question: Question) -> str:
-    for _, policy in question.layers:
+    for layer, policy in question.layers:
         position = policy.preferred_by(pvd)
         if position < len(policy.prefer):
-            return f"preferred: {policy.prefer[position]}"
+            return f"preferred: {policy.prefer[position]} ({layer})"
         if avoided := policy.avoided_by(pvd):
-            return f"avoided: {avoided}"
+            return f"avoided: {avoided} ({layer})"
     return "not preferred" if any(policy.prefer for _, policy in question.layers) else "not avoided"
 
 

@@ -12,6 +12,7 @@ from .exits import PORTALS, complain
 from .options import (
     config_option,
     configuration_from,
+    history_option,
     json_option,
     policy_from,
     policy_options,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--ca-file", metavar="FILE", help="Trust these authorities (PEM) instead of the system's.")
 @policy_options
 @timeout_option("For the whole race.")
+@history_option
 @json_option
 @config_option
 def connect(
@@ -44,6 +46,7 @@ def connect(
     tls: bool,
     ca_file: str | None,
     timeout: float | None,
+    history: str | None,
     as_json: bool,
     profile: str | None,
     label: str | None,
@@ -66,7 +69,7 @@ def connect(
     seen: list[RaceReport] = []
     try:
         report, failure, portals = anyio.run(
-            _connect, host, port, context, configuration, policy, label, timeout, seen
+            _connect, host, port, context, configuration, history, policy, label, timeout, seen
         )
     except KeyboardInterrupt:
         for report in seen:  # who interrupts a race wants to see where it hung
@@ -95,6 +98,7 @@ async def _connect(
     port: int,
     tls: bool | ssl.SSLContext,
     configuration: Configuration | str | None,
+    history: str | None,
     policy: Policy | None,
     label: str | None,
     timeout: float | None,
@@ -106,7 +110,9 @@ async def _connect(
     from .output import stderr
 
     live = LiveRace(stderr(), "tls" if tls else "tcp")
-    async with Connector(configuration, observe=live.observe, hooks=[seen.append]) as connector:
+    async with Connector(
+        configuration, observe=live.observe, hooks=[seen.append], history=history
+    ) as connector:
 
         async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
             try:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .exits import NO_PVD
-from .options import config_option, configuration_from, json_option, policy_from, policy_options
+from .options import (
+    config_option,
+    configuration_from,
+    history_option,
+    json_option,
+    policy_from,
+    policy_options,
+)
 
 if TYPE_CHECKING:
     from ..config import Configuration
@@ -18,11 +25,20 @@ if TYPE_CHECKING:
 @click.command(short_help="Which PvDs would run for HOST and PORT, and why.")
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--tls", is_flag=True, help="For a connection with TLS: times are learnt apart.")
 @policy_options
+@history_option
 @json_option
 @config_option
 def explain(
-    host: str, port: int, as_json: bool, profile: str | None, label: str | None, **preferences: Any
+    host: str,
+    port: int,
+    tls: bool,
+    history: str | None,
+    as_json: bool,
+    profile: str | None,
+    label: str | None,
+    **preferences: Any,
 ) -> int:
     """Which PvDs would run for HOST and PORT, in which order, and why.
 
@@ -37,7 +53,8 @@ def explain(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     configuration, policy = configuration_from(profile), policy_from(**preferences)
-    explanation = anyio.run(_explain, host, port, configuration, policy, label)
+    ready = "tls" if tls else "tcp"
+    explanation = anyio.run(_explain, host, port, configuration, history, policy, label, ready)
     if as_json:
         click.echo(explanation.to_json(indent=2))
     else:
@@ -46,12 +63,21 @@ def explain(
 
 
 async def _explain(
-    host: str, port: int, config: Configuration | str | None, policy: Policy | None, label: str | None
+    host: str,
+    port: int,
+    config: Configuration | str | None,
+    history: str | None,
+    policy: Policy | None,
+    label: str | None,
+    ready: str,
 ) -> Explanation:
     from ..connector import Connector
 
-    async with Connector(config) as connector:
-        return await connector.explain(host, port, policy=policy, label=label)
+    connector = Connector(config, history=history)
+    try:  # not as a context manager: that would begin to probe
+        return await connector.explain(host, port, policy=policy, label=label, ready=ready)
+    finally:
+        connector.close()
 
 
 def _print(explanation: Explanation) -> None:

@@ -49,6 +49,16 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def history_option(command: Command) -> Command:
+    """``--history FILE``."""
+    return click.option(
+        "--history",
+        metavar="FILE",
+        envvar="PVDRACE_HISTORY",
+        help="Begin with what past connections taught, and learn from this one. Default: $PVDRACE_HISTORY.",
+    )(command)
+
+
 def policy_options(command: Command) -> Command:
     """``--require`` and all else that a call may want of its path.
 
