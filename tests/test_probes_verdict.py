@@ -8,7 +8,7 @@ import pytest
 
 from pvdrace.model import LocalAddress, ProvisioningDomain, PvdSet, Reachability, Reached
 from pvdrace.probes.judgement import Finding, Judgement
-from pvdrace.probes.verdict import Findings, limited, settled, verdict
+from pvdrace.probes.verdict import Findings, settled, verdict
 from pvdrace.reachability import (
     overlay,
     portal_page,
@@ -105,32 +105,6 @@ def test_the_evidence_says_what_every_probe_said() -> None:
 def test_the_ports_of_the_urls_count_where_they_are_others() -> None:
     found = Findings(4, http=HTTP_OK, https=HTTPS_OK, ports={22: False}, http_port=8080, https_port=8443)
     assert verdict(found, 0).ports == (8080, 8443)
-
-
-@pytest.mark.parametrize(
-    ("state", "ports", "passed", "blocked", "expected"),
-    [
-        (VALIDATED, (), [], [], (VALIDATED, ())),
-        (VALIDATED, (), [80, 443], [22], (PARTIAL, (80, 443))),
-        (VALIDATED, (), [443], [22, 443], (PARTIAL, (443,))),
-        (VALIDATED, (), [22], [22], (VALIDATED, ())),
-        (PARTIAL, (80,), [443], [22], (PARTIAL, (80, 443))),
-        (PARTIAL, (80,), [], [80], (PARTIAL, (80,))),
-        (PORTAL, (), [80], [22], (PORTAL, ())),
-        (NONE, (), [80], [22], (NONE, ())),
-        (UNKNOWN, (), [80], [22], (UNKNOWN, ())),
-    ],
-)
-def test_what_races_and_history_know_of_ports(
-    state: Reachability,
-    ports: tuple[int, ...],
-    passed: list[int],
-    blocked: list[int],
-    expected: tuple[Reachability, tuple[int, ...]],
-) -> None:
-    reached = limited(Reached(4, state, "HTTP 204", 0, ports=ports), passed, blocked)
-    assert (reached.state, reached.ports) == expected
-    assert ("22 blocked" in reached.evidence) == (expected[0] is PARTIAL and 22 in blocked)
 
 
 # ---------------------------------------------------------------------- families

@@ -8,7 +8,7 @@ from ..model import Reachability, Reached
 from .judgement import Finding, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 #: Failures that say nothing of the network: the probe's host has no such address, or this host is to blame.
 BESIDE_THE_POINT = ("no address", "here")
@@ -48,20 +48,6 @@ def verdict(found: Findings, at: float) -> Reached:
 def settled(found: Findings) -> bool:
     """Whether nothing that is still to come can change the verdict: a portal has shown itself."""
     return _state(found)[0] is Reachability.PORTAL
-
-
-def limited(reached: Reached, passed: Iterable[int], blocked: Iterable[int]) -> Reached:
-    """The verdict with what is known of ports besides: from races, or from history.
-
-    No operating system models a network that lets some ports pass: VALIDATED with a port that is blocked is
-    PARTIAL, and of those that pass, the known ones. What both passes and is blocked passes.
-    """
-    passing = {*reached.ports, *passed}
-    stopped = sorted(set(blocked) - passing)
-    if not stopped or reached.state not in (Reachability.VALIDATED, Reachability.PARTIAL):
-        return reached
-    said = f"{reached.evidence}, {_ports(stopped)} blocked"
-    return reached._replace(state=Reachability.PARTIAL, evidence=said, ports=tuple(sorted(passing)))
 
 
 def _state(found: Findings) -> tuple[Reachability, tuple[int, ...]]:
