@@ -20,7 +20,7 @@ from pvdrace.model import (
 )
 from pvdrace.policy import Policy
 from pvdrace.probe_settings import UNRESTRICTED, ProbeSettings, Target
-from pvdrace.probes.plan import configured, plan, probed_families
+from pvdrace.probes.plan import plan, probed_families
 from pvdrace.probes.schedule import CHANGE_GAP, SUSPICION_GAP, Schedule
 from pvdrace.probes.suspicion import Suspect, suspects
 from pvdrace.rules import Match, Rule
@@ -160,6 +160,14 @@ def test_suspects(pvds: dict[str, object], expected: list[str]) -> None:
     assert not any(one.certificate for one in found)
 
 
+def test_of_a_pvd_that_is_gone_no_blame_is_kept() -> None:
+    schedule = Schedule(SETTINGS)
+    schedule.keep([WIFI, LTE], 0)
+    schedule.suspect([Suspect("wifi", 22), Suspect("lte", 22)], 0)
+    schedule.keep([LTE], 1)
+    assert schedule._blamed == {("lte", 22)}
+
+
 # ---------------------------------------------------------------------- what may be asked where
 
 HTTP, HTTPS = Target.parse("http://probe.example/204"), Target.parse("https://secure.example/204")
@@ -242,20 +250,3 @@ def test_policy_restricts_the_families_of_a_probe() -> None:
     assert probed_families(WIFI, found["wifi"][0]) == (6,)
     assert probed_families(replace(WIFI, addresses=WIFI.addresses[:1]), found["wifi"][0]) == ()
     assert probed_families(replace(WIFI, addresses=()), found["wifi"][0]) == (6,)
-
-
-@pytest.mark.parametrize(
-    ("pvds", "settings", "expected"),
-    [
-        ([WIFI], None, False),
-        ([replace(WIFI, captive_api="https://a.example/")], None, False),
-        ([WIFI], ProbeSettings(), False),
-        ([replace(WIFI, captive_api="https://a.example/")], ProbeSettings(), True),
-        ([WIFI], BOTH, True),
-        ([], BOTH, False),
-    ],
-)
-def test_nothing_is_asked_unless_somebody_says_so(
-    pvds: list[ProvisioningDomain], settings: ProbeSettings | None, expected: bool
-) -> None:
-    assert configured(PvdSet(tuple(pvds)), settings) is expected

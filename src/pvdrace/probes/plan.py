@@ -70,11 +70,6 @@ def plan(pvds: PvdSet, settings: ProbeSettings, layers: Layers) -> dict[str, tup
     return found
 
 
-def configured(pvds: PvdSet, settings: ProbeSettings | None) -> bool:
-    """Whether there is anything to ask at all: nothing is, unless somebody has said so."""
-    return any(_wanted(pvd, settings) for pvd in pvds) if settings is not None else False
-
-
 def probed_families(pvd: ProvisioningDomain, probe: Probe) -> tuple[int, ...]:
     """The families in which the probe's host is to be reached."""
     return tuple([f for f in probe.families if f in pvd.families]) if pvd.addresses else probe.families

@@ -64,6 +64,7 @@ class Schedule:
                 entry = _Entry(key, max(now, entry.began + gap), self._first, entry.began, entry.running)
                 self._blamed = {blame for blame in self._blamed if blame[0] != pvd.name}
             self._entries[pvd.name] = entry
+        self._blamed = {blame for blame in self._blamed if blame[0] in self._entries}
 
     def due(self, now: float) -> list[str]:
         """Whom to probe now."""
