@@ -48,6 +48,8 @@ reaches = st.lists(
         st.just(0.0),
         st.none(),
         st.sampled_from([(), (80,), (80, 443)]),
+        st.sampled_from([(), (), (22,), (443,)]),
+        st.sampled_from([(), (), (22,)]),
     ),
     max_size=2,
     unique_by=lambda reached: reached.family,
@@ -238,9 +240,9 @@ def costs(*several: tuple[CostClass, str]) -> tuple[dict[str, Any], ...]:
     return tuple({"cost": Cost(kind, frozenset(words.split()))} for kind, words in several)
 
 
-def families(state: Reachability, *ports: int) -> dict[str, Any]:
+def families(state: Reachability, *ports: int, **more: Any) -> dict[str, Any]:
     return {
-        "reached": tuple(Reached(family, state, "a test", 0.0, ports=ports) for family in (6, 4)),
+        "reached": tuple(Reached(family, state, "a test", 0.0, ports=ports, **more) for family in (6, 4)),
         "reachability": state,
     }
 
@@ -295,9 +297,18 @@ TERMS = {
     "validated": Term(
         "validated",
         (
-            (families(Reachability.VALIDATED), families(Reachability.PARTIAL, 80, PORT)),
-            ({},),
-            (families(Reachability.PARTIAL),),
+            (
+                families(Reachability.VALIDATED),
+                families(Reachability.PARTIAL, 80, PORT),
+                families(Reachability.PARTIAL, PORT, lost=(22,)),
+                families(Reachability.PARTIAL, PORT, blocked=(22,)),
+            ),
+            (
+                {},
+                families(Reachability.PARTIAL, 80, lost=(22,)),
+                families(Reachability.PARTIAL, 80, blocked=(22,)),
+            ),
+            (families(Reachability.PARTIAL), families(Reachability.PARTIAL, 80, lost=(PORT,))),
         ),
     ),
     "latency": Term("time", tuple(level("ready", t) for t in (0.02, 0.035, 0.06, 0.1, 0.3, 2.0))),
@@ -564,6 +575,10 @@ def test_load_is_spread_over_all() -> None:
         ({"state": Reachability.NONE}, True),
         ({"state": Reachability.PARTIAL, "ports": (80,)}, True),
         ({"state": Reachability.PARTIAL, "ports": (80, PORT)}, False),
+        ({"state": Reachability.PARTIAL, "ports": (80,), "blocked_ports": (PORT,)}, True),
+        ({"state": Reachability.PARTIAL, "ports": (80,), "blocked_ports": (22,)}, False),
+        ({"state": Reachability.PARTIAL, "ports": (80,), "lost": (22,)}, False),
+        ({"state": Reachability.PARTIAL, "ports": (80,), "lost": (PORT,)}, False),
         ({"state": Reachability.PARTIAL}, False),
         ({"state": Reachability.VALIDATED}, False),
         ({"state": Reachability.UNKNOWN}, False),
@@ -582,8 +597,8 @@ def test_a_family_that_fails_is_tried_last_and_sinks_nobody(
     for failing in ((family,), (6, 4)):
         reached: tuple[Reached, ...] = ()
         if "state" in fields:
-            ports = fields.get("ports", ())
-            reached = tuple(Reached(f, fields["state"], "a test", 0.0, ports=ports) for f in failing)
+            known_ports = [fields.get(key, ()) for key in ("ports", "blocked_ports", "lost")]
+            reached = tuple(Reached(f, fields["state"], "a test", 0.0, None, *known_ports) for f in failing)
         pvd = ProvisioningDomain("a", addresses=(V6, V4), cost=Cost(FREE), reached=reached)
         known = {"a": Expectation(blocked=failing if blocked else ())}
         ranking = rank(PvdSet((dear, pvd)), Endpoint("www.example.com", PORT), expected=known)

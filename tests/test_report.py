@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pvdrace.model import Endpoint, ProvisioningDomain, Ranked, Ranking
+from pvdrace.model import Endpoint, ProvisioningDomain, Ranked, Ranking, Reachability, Reached
 from pvdrace.policy import Policy
 from pvdrace.race.actions import Connect, Lookup
 from pvdrace.race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
@@ -400,6 +400,17 @@ def test_the_summary_names_lookups_that_brought_nothing_and_addresses_that_were_
         "example.com:443: wifi AAAA SERVFAIL, lte AAAA no address, lte A no address, "
         "wifi 127.0.0.1 a loopback address never leaves the host"
     )
+
+
+def test_what_pvds_are_known_to_reach_comes_back_and_may_be_missing_in_an_older_report() -> None:
+    known = Reached(4, Reachability.PARTIAL, "HTTP 204", 1.5, None, (80, 443), (993,), (22,))
+    report = scenario(a=pvd(v4=ok(10), reached=(known,))).report
+    value = json.loads(report.to_json())
+    assert RaceReport.from_json(json.dumps(value)).ranking.ranked[0].pvd.reached == (known,)
+    (reached,) = value["race"]["pvds"][0]["reached"]
+    del reached["blocked"], reached["lost"]
+    (older,) = RaceReport.from_json(json.dumps(value)).ranking.ranked[0].pvd.reached
+    assert older == known._replace(blocked=(), lost=())
 
 
 def test_the_summary_names_who_was_not_reached() -> None:

@@ -55,9 +55,9 @@ def test_probe_as_json(t2: Lab, config: Path) -> None:
     assert value["schema"] == "pvdrace.probe/1"
     first, second = value["pvds"]
     assert (first["name"], first["reachability"], first["unusable"]) == ("wA", "partial", None)
-    assert [(one["family"], one["state"], one["ports"]) for one in first["reached"]] == [
-        ("ipv6", "partial", [80]),
-        ("ipv4", "partial", [80]),
+    assert [(one["family"], one["state"], one["ports"], one["blocked"]) for one in first["reached"]] == [
+        ("ipv6", "partial", [80], [443]),
+        ("ipv4", "partial", [80], [443]),
     ]
     assert all(0 <= one["age"] < 5 for one in first["reached"])
     assert (second["name"], second["reachability"], second["reached"]) == ("wB", "unknown", [])
