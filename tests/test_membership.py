@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from pvdrace.membership import changes
 from pvdrace.model import (
+    Cost,
+    CostClass,
     Endpoint,
     LocalAddress,
     ProvisioningDomain,
@@ -130,3 +133,28 @@ def test_a_portal_that_is_required_stays() -> None:
     snapshot = PvdSet((HELD, LTE))
     ranking = rank(snapshot, ENDPOINT, [("call", Policy(require=["pvd:wifi"]))])
     assert changes([WIFI], snapshot, ranking) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "becomes", "reason"),
+    [
+        (
+            Policy(prohibit=["cost:variable"]),
+            {"cost": Cost(CostClass.VARIABLE)},
+            "prohibited by cost:variable",
+        ),
+        (Policy(require=["type:wifi"]), {"type": "vpn"}, "not type:wifi, which is required"),
+        (None, {"zones": ("corp.example",)}, "the name is outside its zones"),
+    ],
+)
+def test_one_that_policy_forbids_from_now_on_leaves(
+    policy: Policy | None, becomes: dict[str, Any], reason: str
+) -> None:
+    """A prohibited PvD sees zero packets, also where it became one while the race was running."""
+    wifi = replace(WIFI, type="wifi")
+    new = PvdSet((replace(wifi, **becomes), replace(LTE, type="wifi")))
+    layers = [("call", policy)] if policy else []
+    (event,) = changes([wifi, replace(LTE, type="wifi")], new, rank(new, ENDPOINT, layers))
+    assert isinstance(event, PvdWithdrawn)
+    assert event.pvd == "wifi"
+    assert event.reason.startswith(reason)

@@ -8,7 +8,7 @@ import pytest
 
 from pvdrace.model import LocalAddress, ProvisioningDomain, PvdSet, Reachability, Reached
 from pvdrace.probes.judgement import Finding, Judgement
-from pvdrace.probes.verdict import Findings, settled, verdict
+from pvdrace.probes.verdict import Findings, limited, settled, verdict
 from pvdrace.reachability import (
     overlay,
     portal_page,

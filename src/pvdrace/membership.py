@@ -12,7 +12,10 @@ from .reachability import portal_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .model import ProvisioningDomain, PvdSet, Ranking
+    from .model import ProvisioningDomain, PvdSet, Ranking, Reason
+
+#: The rules of ranking that leave a PvD out for what may not be sent into it.
+FORBIDDING = frozenset({"prohibit", "require", "zone"})
 
 
 def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking) -> list[Event]:
@@ -20,17 +23,21 @@ def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking
 
     A PvD of another attachment (interface made anew, address changed) is another PvD and takes the place of
     the first, because what its sockets are bound to is gone. One that turns out to be behind a captive portal
-    leaves, unless it is required: what is sent there goes to the portal. Other differences wait for the next
-    race.
+    leaves, unless it is required: what is sent there goes to the portal. So does one that policy now forbids
+    (a selector can be of its cost, say), or to which the name does not belong any more: it must see nothing
+    from then on. Other differences wait for the next race.
 
     RFC 9623 s4: who comes is said before who goes: a race whose last PvD has gone is lost, and stays so.
     """
     here = {pvd.name: pvd for pvd in running}
     still = {ranked.pvd.name for ranked in ranking.ranked}
+    forbidden = {ranked.pvd.name: _why_forbidden(ranked.excluded) for ranked in ranking.excluded}
     leaving = {
         pvd.name: reason
         for pvd in running
-        if (reason := _why_gone(pvd, new.get(pvd.name), required=pvd.name in still))
+        if (
+            reason := _why_gone(pvd, new.get(pvd.name), required=pvd.name in still) or forbidden.get(pvd.name)
+        )
     }
     order = list(here)
     events: list[Event] = []
@@ -48,6 +55,10 @@ def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking
         order.insert(position, name)
         position += 1
     return [*events, *(PvdWithdrawn(name, reason) for name, reason in leaving.items())]
+
+
+def _why_forbidden(excluded: Reason | None) -> str | None:
+    return str(excluded) if excluded is not None and excluded.rule in FORBIDDING else None
 
 
 def _why_gone(before: ProvisioningDomain, after: ProvisioningDomain | None, *, required: bool) -> str | None:

@@ -8,7 +8,7 @@ from ..model import Reachability, Reached
 from .judgement import Finding, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: Failures that say nothing of the network: the probe's host has no such address, or this host is to blame.
 BESIDE_THE_POINT = ("no address", "here")
