@@ -13,6 +13,7 @@ from .policy import Policy
 from .race.actions import TIMEOUT
 from .race.events import PvdWithdrawn
 from .race.outcome import NOBODY
+from .race.pacing import Pacing
 from .reachability import BEHIND_PORTAL
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ def check_policy(policy: object) -> Policy | None:
     if policy is None or isinstance(policy, Policy):
         return policy
     raise ValueError(f"policy must be a pvdrace.Policy, not {policy!r}")
+
+
+def check_settings(dns_timeout: object, pacing: object) -> None:
+    """ValueError for what is no time above 0, or no pacing."""
+    if not check_timeout(dns_timeout, "dns_timeout"):
+        raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
+    if pacing is not None and not isinstance(pacing, Pacing):
+        raise ValueError(f"pacing must be a pvdrace.Pacing, not {pacing!r}")
 
 
 def check_functions(**functions: object) -> None:

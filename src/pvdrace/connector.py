@@ -17,6 +17,7 @@ from .calls import (
     check_functions,
     check_label,
     check_policy,
+    check_settings,
     check_timeout,
     failure,
     readiness,
@@ -116,11 +117,8 @@ class Connector(Following, Resolving, Finding):
         policy_routing: bool = False,
         history: str | os.PathLike[str] | None = None,
     ) -> None:
-        if not check_timeout(dns_timeout, "dns_timeout"):
-            raise ValueError(f"dns_timeout must be a number above 0, not {dns_timeout!r}")
+        check_settings(dns_timeout, pacing)
         check_functions(observe=observe, on_ambiguous=on_ambiguous, on_need=on_need)
-        if pacing is not None and not isinstance(pacing, Pacing):
-            raise ValueError(f"pacing must be a pvdrace.Pacing, not {pacing!r}")
         self._configuration = read_configuration(config, policy, system)
         self._policy = None if isinstance(policy, PolicyFile) else check_policy(policy)
         self._label = check_label(label)
@@ -139,13 +137,8 @@ class Connector(Following, Resolving, Finding):
             self._configuration, self._monitor, layers, self.resolver, self._lingering, learnt
         )
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
-        self._decisions = Decisions(
-            self._configuration,
-            self._policy,
-            self._pacing,
-            learnt,
-            self._chooser.choices if self._chooser is not None else None,
-        )
+        choices = self._chooser.choices if self._chooser is not None else None
+        self._decisions = Decisions(self._configuration, self._policy, self._pacing, learnt, choices)
 
     @property
     def configuration(self) -> Configuration:
