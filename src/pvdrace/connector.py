@@ -41,7 +41,6 @@ from .net.lingering import LeavingSocket, Lingering, close_now
 from .net.rule_manager import RuleManager
 from .policy_file import PolicyFile
 from .probing import Finding, Probing
-from .race.pacing import Pacing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
 from .ranking import rank
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from .holdings import Holding
     from .model import Candidate
     from .policy import Policy
+    from .race.pacing import Pacing
 
     TlsSetting = bool | ssl.SSLContext
     Hook = Callable[[RaceReport], object]
