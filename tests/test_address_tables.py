@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvdrace.config import parse
+from pvdrace.config.gai_conf import parse as parse_gai_conf
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link, PolicyRule
 from pvdrace.errors import ConfigurationError
 from pvdrace.files import read_configuration
-from pvdrace.gai_conf import parse as parse_gai_conf
 from pvdrace.model import AddressRow, AddressTable, LocalAddress, ProvisioningDomain, Route, ScopeRow
 from pvdrace.race import addresses
 from pvdrace.race.ordering import order, source_address

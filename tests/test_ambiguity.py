@@ -14,10 +14,10 @@ import pytest
 import pvdrace
 from loopback import HOST, Dns, Server, closing
 from pvdrace import choosing
-from pvdrace.ambiguity import CHOICES_KEPT, Choices
 from pvdrace.choosing import Chooser
 from pvdrace.config import Configuration, parse
 from pvdrace.model import ProvisioningDomain, Ranked
+from pvdrace.ranking.ambiguity import CHOICES_KEPT, Choices
 
 A, B = (Ranked(ProvisioningDomain(name, interface=f"{name}0")) for name in "ab")
 HOME, CAFE = (Ranked(ProvisioningDomain("wifi", identity=name)) for name in ("home", "cafe"))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pvdrace
-from pvdrace import config
 from pvdrace.config import Configuration, PvdConfig, parse
+from pvdrace.config import configuration as config
 from pvdrace.errors import ConfigurationError
 from pvdrace.model import CostClass, Endpoint, Resolver
 from pvdrace.policy import Policy

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvdrace.config import Configuration, PvdConfig, parse
+from pvdrace.config.policy_file import parse_policy_file
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.resolvconf import NameServer, ResolvConf
 from pvdrace.discovery.resolvers import SystemDns
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link, PolicyRule
 from pvdrace.files import profile
 from pvdrace.model import Cost, CostClass, LocalAddress, ProvisioningDomain, PvdSet, Resolver, Route
-from pvdrace.policy_file import parse_policy_file
 from pvdrace.race.ordering import unusable
 from pvdrace.zones import MAYBE, Verdict, match
 

@@ -10,10 +10,10 @@ import pytest
 import pvdrace
 from cli_program import in_the_lab, pvdrace_program
 from pvdrace.config import parse
-from pvdrace.explanation import Explanation, explain
 from pvdrace.model import Endpoint, ProvisioningDomain, PvdSet, Resolver
 from pvdrace.policy import Policy
 from pvdrace.ranking import rank
+from pvdrace.ranking.explanation import Explanation, explain
 from pvdrace.testing.scenario import build_pvds, pvd
 
 PVDS = build_pvds({"wifi": pvd(cost="unmetered"), "lte": pvd(cost="variable"), "vpn": pvd(zones=("corp",))})

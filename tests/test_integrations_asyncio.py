@@ -17,8 +17,8 @@ import trustme
 import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.config import parse
+from pvdrace.config.policy_file import PolicyFile
 from pvdrace.integrations.asyncio import _with_family, create_connection, open_connection
-from pvdrace.policy_file import PolicyFile
 from pvdrace.rules import Match, Rule
 from pvdrace.selectors import Selector
 from stepwise import Steps

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pvdrace.config_values import as_domain
+from pvdrace.config.values import as_domain
 from pvdrace.dns.exchange import search_names
 from pvdrace.model import Endpoint, ProvisioningDomain, PvdSet, is_loopback
 from pvdrace.names import fold, pattern_to_ascii, to_ascii

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 import pvdrace
 from pvdrace import files
 from pvdrace.config import PROFILES, Configuration, parse
+from pvdrace.config.policy_file import PolicyFile, parse_policy_file
+from pvdrace.config.pvds import OVERRIDE_KEYS, OWN_KEYS, Override, PvdConfig
 from pvdrace.errors import ConfigurationError
 from pvdrace.files import profile, profiles, read_configuration, read_policy_file
 from pvdrace.model import Endpoint, ProvisioningDomain
 from pvdrace.policy import Policy
-from pvdrace.policy_file import PolicyFile, parse_policy_file
-from pvdrace.pvd_config import OVERRIDE_KEYS, OWN_KEYS, Override, PvdConfig
 from pvdrace.race.pacing import Pacing
 from pvdrace.rules import Match, Rule
 from pvdrace.selectors import Selector

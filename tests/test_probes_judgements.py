@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pvdrace.probe_settings import DETECTORS, Expected, Target
+from pvdrace.config.probe_settings import DETECTORS, Expected, Target
 from pvdrace.probes import capport, http204, https
 from pvdrace.probes.judgement import Finding, Judgement
 from pvdrace.probes.messages import Failure, Outcome, Response

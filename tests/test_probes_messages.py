@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvdrace.probe_settings import Target
+from pvdrace.config.probe_settings import Target
 from pvdrace.probes.messages import MAX_RESPONSE, Failure, Outcome, Request, Response, ResponseReader
 
 

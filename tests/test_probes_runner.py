@@ -15,8 +15,8 @@ import pytest
 import trustme
 
 from loopback import certificate_for
+from pvdrace.config.probe_settings import ProbeSettings, Target
 from pvdrace.model import LocalAddress, ProvisioningDomain, Reachability, Reached
-from pvdrace.probe_settings import ProbeSettings, Target
 from pvdrace.probes import capport, http204, https
 from pvdrace.probes.plan import Probe
 from pvdrace.probes.runner import Probed, Prober

@@ -8,6 +8,7 @@ from math import inf
 import pytest
 
 from pvdrace.config import Configuration
+from pvdrace.config.probe_settings import UNRESTRICTED, ProbeSettings, Target
 from pvdrace.model import (
     Endpoint,
     LocalAddress,
@@ -19,7 +20,6 @@ from pvdrace.model import (
     Route,
 )
 from pvdrace.policy import Policy
-from pvdrace.probe_settings import UNRESTRICTED, ProbeSettings, Target
 from pvdrace.probes.plan import plan, probed_families
 from pvdrace.probes.schedule import CHANGE_GAP, SUSPICION_GAP, Schedule
 from pvdrace.probes.suspicion import Suspect, suspects

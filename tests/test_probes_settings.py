@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pvdrace.config import Configuration, parse
+from pvdrace.config.probe_settings import DETECTORS, INTERVAL, Expected, ProbeSettings, Target
 from pvdrace.errors import ConfigurationError
-from pvdrace.probe_settings import DETECTORS, INTERVAL, Expected, ProbeSettings, Target
 
 
 def settings(text: str) -> ProbeSettings:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from pvdrace import files
 from pvdrace.config import PROFILES, Configuration, parse
+from pvdrace.config.policy_file import PolicyFile
+from pvdrace.config.pvds import Override, PvdConfig
 from pvdrace.discovery.merge import merge
 from pvdrace.discovery.state import Address, KernelRoute, KernelState, Link
 from pvdrace.expectation import EXPECT_NOTHING, Expectation, Expectations
@@ -30,8 +32,6 @@ from pvdrace.model import (
     Route,
 )
 from pvdrace.policy import Policy
-from pvdrace.policy_file import PolicyFile
-from pvdrace.pvd_config import Override, PvdConfig
 from pvdrace.race.ordering import order as address_order
 from pvdrace.race.pacing import Pacing
 from pvdrace.ranking import rank

@@ -11,7 +11,6 @@ import pytest
 
 from pvdrace import capacity
 from pvdrace.expectation import EXPECT_NOTHING, Expectation, Expectations
-from pvdrace.head_starts import round_trip_times
 from pvdrace.model import (
     Cost,
     CostClass,
@@ -26,8 +25,9 @@ from pvdrace.model import (
 )
 from pvdrace.policy import RANKING_RULES, CapacityProfile, Policy
 from pvdrace.race.pacing import Pacing
-from pvdrace.rank_rules import OPTIONAL_RULES, RULES
 from pvdrace.ranking import ambiguous, rank
+from pvdrace.ranking.head_starts import round_trip_times
+from pvdrace.ranking.rules import OPTIONAL_RULES, RULES
 from test_ranking import DEFAULTS, FIXED, LTE, UNMETERED, VARIABLE, VPN, pvd, show
 
 A, B, C = (pvd(name, cost=UNMETERED) for name in "abc")

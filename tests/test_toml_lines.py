@@ -1,4 +1,4 @@
-"""`pvdrace.toml_lines`: the line of every key, whatever TOML 1.0 allows around it."""
+"""`pvdrace.config.toml_lines`: the line of every key, whatever TOML 1.0 allows around it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvdrace.toml_lines import LineIndex
+from pvdrace.config.toml_lines import LineIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from . import lab as lab
     from . import testing as testing
     from .answers import Answer as Answer
-    from .config import Configuration as Configuration
+    from .config.configuration import Configuration as Configuration
+    from .config.policy_file import PolicyFile as PolicyFile
     from .connection import Connection as Connection
     from .connector import Connector as Connector
     from .default import connect as connect
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from .model import Reached as Reached
     from .policy import Policy as Policy
     from .policy import Preference as Preference
-    from .policy_file import PolicyFile as PolicyFile
     from .race.pacing import Pacing as Pacing
     from .race.report import RaceReport as RaceReport
     from .rules import Match as Match
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "answers",
-    "Configuration": "config",
+    "Configuration": "config.configuration",
     "ConfigurationError": "errors",
     "ConnectFailed": "errors",
     "Connection": "connection",
@@ -57,7 +57,7 @@ _HOMES = {
     "NoUsablePvd": "errors",
     "Pacing": "race.pacing",
     "Policy": "policy",
-    "PolicyFile": "policy_file",
+    "PolicyFile": "config.policy_file",
     "PolicyProhibited": "errors",
     "Preference": "policy",
     "ProvisioningDomain": "model",

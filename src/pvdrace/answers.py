@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .policy import Policy
-from .rank_question import ANSWER
+from .ranking.question import ANSWER
 from .selectors import Selector
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .discovery.diff import PvdChange
 from .model import Endpoint, PvdSet
-from .rank_rules import ADVICE
+from .ranking.rules import ADVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

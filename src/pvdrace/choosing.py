@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .ambiguity import Choices, networks
+from .ranking.ambiguity import Choices, networks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

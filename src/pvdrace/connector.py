@@ -26,6 +26,7 @@ from .calls import (
 )
 from .changes import RaceChanges
 from .choosing import Chooser
+from .config.policy_file import PolicyFile
 from .connection import Connection
 from .decisions import NO_PVDS, Decision, Decisions
 from .dns.resolver import PvdResolver
@@ -39,11 +40,10 @@ from .model import PvdSet, is_loopback
 from .monitor import Monitor
 from .net.lingering import LeavingSocket, Lingering, close_now
 from .net.rule_manager import RuleManager
-from .policy_file import PolicyFile
 from .probing import Finding, Probing
 from .race.race import DEFAULT_PACING, Race, Won
 from .race.report import RaceReport
-from .ranking import rank
+from .ranking.order import rank
 from .resolving import Resolving
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .answers import Origin
     from .calls import Readiness
     from .choosing import OnAmbiguous
-    from .config import Configuration
+    from .config.configuration import Configuration
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
     from .holdings import Holding

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from .calls import forbids
 from .discovery.diff import diff
 from .expectation import EXPECT_NOTHING
-from .head_starts import round_trip_times
 from .holdings import Holdings, priority_of
 from .model import PvdSet
-from .ranking import rank_by_choice
+from .ranking.head_starts import round_trip_times
+from .ranking.order import rank_by_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .ambiguity import Choices
     from .answers import Origin
-    from .config import Configuration
+    from .config.configuration import Configuration
     from .expectation import Expectations
     from .history import History
     from .model import Endpoint, Ranked, Ranking
     from .policy import Policy
     from .race.pacing import Pacing
+    from .ranking.ambiguity import Choices
 
     _Key = tuple[Endpoint, Policy | None, str | None, str, Origin | None]
 

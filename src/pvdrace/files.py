@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import gai_conf
-from .config import PROFILES, Configuration, governed, parse
+from .config import gai_conf
+from .config.configuration import PROFILES, Configuration, governed, parse
+from .config.policy_file import PolicyFile, parse_policy_file
 from .errors import ConfigurationError
-from .policy_file import PolicyFile, parse_policy_file
 from .selectors import near
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from .best import ANYWHERE, Best, usable
 from .calls import check_endpoint, check_label, check_policy, check_timeout, nobody_yet
 from .decisions import NO_PVDS
 from .discovery.diff import PvdChange
-from .explanation import explain
 from .holdings import Holding
 from .model import is_loopback
+from .ranking.explanation import explain
 
 if TYPE_CHECKING:
     import socket
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from .decisions import Decisions
     from .dns.resolver import PvdResolver
-    from .explanation import Explanation
     from .model import Endpoint, ProvisioningDomain, PvdSet, Ranking
     from .monitor import Monitor
     from .policy import Policy
+    from .ranking.explanation import Explanation
 
 #: General traffic is over TLS: history knows by what a winner must have done.
 READY = "tls"

@@ -25,7 +25,7 @@ from .reachability import overlay, same_verdict
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-    from .config import Configuration
+    from .config.configuration import Configuration
     from .discovery.source import Source
     from .discovery.state import KernelState
     from .model import ProvisioningDomain, PvdSet, Reached

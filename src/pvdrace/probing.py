@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import current_token
 
+from .config.probe_settings import ProbeSettings
 from .model import Reachability
-from .probe_settings import ProbeSettings
 from .probes.plan import plan
 from .probes.runner import Probed, Prober
 from .probes.schedule import Schedule
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from .config import Configuration
+    from .config.configuration import Configuration
     from .dns.resolver import PvdResolver
     from .history import History
     from .model import ProvisioningDomain, PvdSet, Reached

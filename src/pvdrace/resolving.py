@@ -16,7 +16,7 @@ from .errors import NoUsablePvd, PolicyProhibited, ResolutionFailed
 from .model import Endpoint
 from .net.lingering import close_now
 from .race.branch import addresses_without_lookup, candidates_for, record_types
-from .ranking import rank
+from .ranking.order import rank
 
 if TYPE_CHECKING:
     from .decisions import Decisions

@@ -22,7 +22,7 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..config import Configuration
+    from ..config.configuration import Configuration
     from ..connector import Connector
     from ..errors import PvdRaceError
     from ..policy import Policy

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..config import Configuration
+    from ..config.configuration import Configuration
     from ..lab import Lab
     from ..race.report import RaceReport
     from .output import Cell
@@ -129,7 +129,7 @@ def _scenes(console: Console) -> Iterator[tuple[Scene, Lab]]:
 def _run(scene: Scene, number: int, console: Console, lab: Lab) -> Scene:
     from rich.text import Text
 
-    from ..config import parse
+    from ..config.configuration import parse
     from ..telemetry.terminal import draw
 
     console.print(f"\n[bold reverse] {number}/{len(SCENES)} [/] [bold]{scene.title}[/]\n")

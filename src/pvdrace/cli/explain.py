@@ -17,9 +17,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..config import Configuration
-    from ..explanation import Explanation
+    from ..config.configuration import Configuration
     from ..policy import Policy
+    from ..ranking.explanation import Explanation
 
 
 @click.command(short_help="Which PvDs would run for HOST and PORT, and why.")
@@ -81,7 +81,7 @@ async def _explain(
 
 
 def _print(explanation: Explanation) -> None:
-    from ..explanation import HEADERS
+    from ..ranking.explanation import HEADERS
     from .output import cell, print_table, stdout
 
     console = stdout()

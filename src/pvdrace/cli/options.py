@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..config import Configuration
+    from ..config.configuration import Configuration
     from ..policy import Policy
 
     Command = TypeVar("Command", bound=Callable[..., Any])
@@ -150,7 +150,7 @@ def _check_label(context: click.Context, parameter: click.Parameter, label: str 
 
 
 def _check_profile(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    from ..config import PROFILES
+    from ..config.configuration import PROFILES
     from ..selectors import near
 
     if name is not None and name not in PROFILES:

@@ -82,7 +82,7 @@ async def _resolve(name: str, config: str | None, timeout: float) -> Found:
     from ..connector import Connector
     from ..model import Endpoint
     from ..race.branch import record_types
-    from ..ranking import rank
+    from ..ranking.order import rank
 
     # No port: rules for a port do not apply to a mere question, those for a host alone do.
     endpoint = Endpoint(name, 0)

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..config_values import ROUTE_PREFERENCES
+from ..config.pvds import PvdConfig
+from ..config.values import ROUTE_PREFERENCES
 from ..model import Cost, ProvisioningDomain, PvdSet, Route
-from ..pvd_config import PvdConfig
 from ..zones import Verdict, match
 from .identity import identity
 from .implicit import SOURCE, interface_pvd
@@ -22,7 +22,7 @@ from .resolvers import SystemDns, settings_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from ..config import Configuration
+    from ..config.configuration import Configuration
     from .state import KernelState, Link
 
 CONFIGURATION = "configuration"

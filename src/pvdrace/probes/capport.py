@@ -9,7 +9,7 @@ from .judgement import Finding, Judgement
 from .messages import Failure, Outcome, Request
 
 if TYPE_CHECKING:
-    from ..probe_settings import Target
+    from ..config.probe_settings import Target
 
 #: The registered media type (RFC 8908 s8.1).
 MEDIA_TYPE = "application/captive+json"

@@ -13,7 +13,7 @@ from .judgement import Finding, Judgement
 from .messages import Failure, Outcome, Request, Response
 
 if TYPE_CHECKING:
-    from ..probe_settings import Expected, Target
+    from ..config.probe_settings import Expected, Target
 
 #: A server that wants more time than this, in seconds, does not get it.
 MAX_RETRY_AFTER = 3600.0

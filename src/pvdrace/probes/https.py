@@ -9,7 +9,7 @@ from .judgement import Finding, Judgement
 from .messages import Failure, Outcome, Request
 
 if TYPE_CHECKING:
-    from ..probe_settings import Expected, Target
+    from ..config.probe_settings import Expected, Target
 
 
 def request(target: Target) -> Request:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..probe_settings import Target
+    from ..config.probe_settings import Target
 
 #: Of a response no more than this is read, in bytes, head and body together.
 MAX_RESPONSE = 65536

@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..calls import forbids
+from ..config.probe_settings import UNRESTRICTED, Target
 from ..model import Endpoint, PvdSet, Reachability
 from ..policy import Policy
-from ..probe_settings import UNRESTRICTED, Target
-from ..ranking import rank
+from ..ranking.order import rank
 from . import capport, http204, https
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..config.probe_settings import ProbeSettings
     from ..model import ProvisioningDomain
-    from ..probe_settings import ProbeSettings
     from .messages import Request
 
     Layers = Callable[[Endpoint], Sequence[tuple[str, Policy]]]

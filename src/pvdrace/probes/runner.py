@@ -32,9 +32,9 @@ from .verdict import BESIDE_THE_POINT, Findings, settled, verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..config.probe_settings import ProbeSettings
     from ..dns.conversations import Release
     from ..model import ProvisioningDomain, Reached
-    from ..probe_settings import ProbeSettings
     from .plan import Probe
 
     #: By the kind of a probe, its port, and the family.

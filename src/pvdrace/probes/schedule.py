@@ -11,8 +11,8 @@ from ..model import Reachability
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..config.probe_settings import ProbeSettings
     from ..model import ProvisioningDomain
-    from ..probe_settings import ProbeSettings
     from .suspicion import Suspect
 
 #: Seconds after a first probe that was no success; doubles up to the interval.

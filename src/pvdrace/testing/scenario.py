@@ -43,7 +43,7 @@ from ..race.events import (
 )
 from ..race.race import DEFAULT_PACING, Lost, Race, Won
 from ..race.report import RaceReport
-from ..ranking import rank
+from ..ranking.order import rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

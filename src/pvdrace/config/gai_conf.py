@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from .model import AddressRow, AddressTable, ScopeRow
+from ..model import AddressRow, AddressTable, ScopeRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

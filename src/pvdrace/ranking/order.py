@@ -1,6 +1,6 @@
 """Who may run, in which order, with which head start, and why. Pure.
 
-`rank_filters` leaves PvDs out, `rank_rules` compares those that remain, `head_starts` says when each begins;
+`filters` leaves PvDs out, `rules` compares those that remain, `head_starts` says when each begins;
 a new filter or rule is a new entry in its list. The rules are compared one after the other
 (lexicographically), never added up, so each place in the ranking has a `Reason` that names the one rule that
 decided it.
@@ -11,9 +11,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from .expectation import EXPECT_NOTHING, NOTHING_KNOWN
-from .head_starts import head_starts, staggered
-from .model import (
+from ..expectation import EXPECT_NOTHING, NOTHING_KNOWN
+from ..model import (
     LOOPBACK,
     Cost,
     CostClass,
@@ -25,17 +24,18 @@ from .model import (
     Reachability,
     is_loopback,
 )
-from .race.race import DEFAULT_PACING
-from .rank_ground import Ground, ground_of
-from .rank_rules import ADVICE, soundness
+from ..race.race import DEFAULT_PACING
+from .ground import Ground, ground_of
+from .head_starts import head_starts, staggered
+from .rules import ADVICE, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..expectation import Expectation, Expectations
+    from ..policy import Policy
+    from ..race.pacing import Pacing
     from .ambiguity import Choices
-    from .expectation import Expectation, Expectations
-    from .policy import Policy
-    from .race.pacing import Pacing
 
 #: The host itself: what `rank` uses instead of the snapshot for a destination that never leaves it.
 #: Without addresses: the source of such a connection is the kernel's to choose.

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .race.branch import addresses_without_lookup
+from ..race.branch import addresses_without_lookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .model import Endpoint, ProvisioningDomain, Ranked, Ranking, Reason, Resolver
+    from ..model import Endpoint, ProvisioningDomain, Ranked, Ranking, Reason, Resolver
 
 SCHEMA = "pvdrace.explain/1"
 HEADERS = ("pvd", "starts", "families", "asks", "because")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-from .config_values import as_text, as_word, kind_of, one_of
+from ..model import AddressRow, AddressTable
 from .gai_conf import NAME as GAI_CONF
-from .model import AddressRow, AddressTable
+from .values import as_text, as_word, kind_of, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

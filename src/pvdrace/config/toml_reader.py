@@ -7,9 +7,9 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .config_values import kind_of
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 from .toml_lines import LineIndex, Path
+from .values import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

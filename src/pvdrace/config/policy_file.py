@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .config_values import as_bool, as_port, as_selector, as_text, as_word, kind_of
-from .policy import Policy
-from .pvd_config import Override, read_override
-from .race.pacing import Pacing
-from .rules import Match, Rule
+from ..policy import Policy
+from ..race.pacing import Pacing
+from ..rules import Match, Rule
+from .pvds import Override, read_override
 from .toml_reader import TomlReader
+from .values import as_bool, as_port, as_selector, as_text, as_word, kind_of
 
 if TYPE_CHECKING:
     from .toml_lines import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .model import ProvisioningDomain, Ranked
+    from ..model import ProvisioningDomain, Ranked
 
     #: A network by what recognises it again, else by the PvD and its attachment.
     Network = str | tuple[str, int]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .capacity import cost_key, free_only, is_metered
-from .model import ProvisioningDomain, Reachability, Reason
-from .race.nat64 import needs_synthesis
-from .race.ordering import unusable
-from .rank_question import Question, admits_portal, behind_portal, carried, packets_of, target
-from .reachability import portal_words
-from .zones import Verdict
+from ..capacity import cost_key, free_only, is_metered
+from ..model import ProvisioningDomain, Reachability, Reason
+from ..race.nat64 import needs_synthesis
+from ..race.ordering import unusable
+from ..reachability import portal_words
+from ..zones import Verdict
+from .question import Question, admits_portal, behind_portal, carried, packets_of, target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,22 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .config_tables import ADDRESS_TABLES as ADDRESS_TABLES
-from .config_tables import read_tables
-from .config_values import one_of
+from ..rules import first_match
 from .gai_conf import NAME as GAI_CONF
 from .policy_file import SHARED_TABLES, PolicyFile, read_application_policy, read_pacing, read_rule
 from .probe_settings import ProbeSettings, read_probe
-from .pvd_config import Override, read_override, read_pvd
-from .pvd_config import PvdConfig as PvdConfig
-from .rules import first_match
+from .pvds import Override, read_override, read_pvd
+from .pvds import PvdConfig as PvdConfig
+from .tables import ADDRESS_TABLES as ADDRESS_TABLES
+from .tables import read_tables
 from .toml_reader import TomlReader
+from .values import one_of
 
 if TYPE_CHECKING:
-    from .model import AddressTable, Endpoint
-    from .policy import Policy
-    from .race.pacing import Pacing
-    from .rules import Rule
+    from ..model import AddressTable, Endpoint
+    from ..policy import Policy
+    from ..race.pacing import Pacing
+    from ..rules import Rule
 
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)

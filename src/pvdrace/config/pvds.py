@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .config_tables import as_table
-from .config_values import (
+from ..model import COST_FLAGS, CostClass
+from .probe_settings import as_captive_api
+from .tables import as_table
+from .values import (
     ROUTE_PREFERENCES,
     as_address,
     as_bool,
@@ -24,14 +26,12 @@ from .config_values import (
     as_word,
     one_of,
 )
-from .model import COST_FLAGS, CostClass
-from .probe_settings import as_captive_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import ProvisioningDomain, Resolver
-    from .selectors import Selector
+    from ..model import ProvisioningDomain, Resolver
+    from ..selectors import Selector
     from .toml_lines import Path
     from .toml_reader import TomlReader
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .model import Reachability, is_link_local, parse_literal
-from .proxies import parse_proxy
-from .race.nat64 import needs_synthesis, synthesise
-from .zones import MAYBE, Verdict, ZoneMatch, match
+from ..model import Reachability, is_link_local, parse_literal
+from ..proxies import parse_proxy
+from ..race.nat64 import needs_synthesis, synthesise
+from ..zones import MAYBE, Verdict, ZoneMatch, match
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .expectation import Expectation
-    from .model import Endpoint, Literal, ProvisioningDomain, Reached
-    from .policy import Policy
+    from ..expectation import Expectation
+    from ..model import Endpoint, Literal, ProvisioningDomain, Reached
+    from ..policy import Policy
 
 
 #: The name of the layer that keeps an answer in the PvD that gave it: nobody has said that a portal will do.

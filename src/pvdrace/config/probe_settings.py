@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from .config_values import as_bool, as_port, as_seconds, as_text, as_word, one_of
-from .model import parse_literal
-from .names import to_ascii
+from ..model import parse_literal
+from ..names import to_ascii
+from .values import as_bool, as_port, as_seconds, as_text, as_word, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

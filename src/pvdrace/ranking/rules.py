@@ -11,17 +11,17 @@ from functools import lru_cache
 from math import floor, log
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .capacity import cost_key, latency_budget
-from .model import Reachability
-from .race.ordering import route_length
-from .rank_question import fails_in, packets_of, reached_in, target
+from ..capacity import cost_key, latency_budget
+from ..model import Reachability
+from ..race.ordering import route_length
+from .question import fails_in, packets_of, reached_in, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .expectation import Expectation
-    from .model import ProvisioningDomain, Reached
-    from .rank_question import Question
+    from ..expectation import Expectation
+    from ..model import ProvisioningDomain, Reached
+    from .question import Question
 
 
 class Rule(NamedTuple):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .expectation import NOTHING_KNOWN
+from ..expectation import NOTHING_KNOWN
+from ..model import Endpoint, Ranked, Reason, parse_literal
+from .filters import filters_for, left_out
 from .head_starts import starter_of
-from .model import Endpoint, Ranked, Reason, parse_literal
-from .rank_filters import filters_for, left_out
-from .rank_question import fails_in, families_of, question_of
-from .rank_rules import WORKS, rules_for, soundness
+from .question import fails_in, families_of, question_of
+from .rules import WORKS, rules_for, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .expectation import Expectation
-    from .model import ProvisioningDomain, PvdSet
-    from .policy import Policy
+    from ..expectation import Expectation
+    from ..model import ProvisioningDomain, PvdSet
+    from ..policy import Policy
 
 GROUNDS_KEPT = 1024
 
@@ -28,7 +28,7 @@ GROUNDS_KEPT = 1024
 class Ground:
     """Who may run for one destination, who not, and by which rules they compare.
 
-    PvDs and rules go by their places in ``running`` and ``rules`` here. ``sound`` is `rank_rules.soundness`
+    PvDs and rules go by their places in ``running`` and ``rules`` here. ``sound`` is `rules.soundness`
     of PvDs of which nothing is expected. ``starters`` is what head starts depend on; ``nobody_waits_longer``
     than it takes those before to be ready, as far as that goes.
     """
@@ -105,7 +105,7 @@ class Ground:
         return found
 
     def soundness(self, place: int, known: Expectation) -> int:
-        """`rank_rules.soundness`, where the rules ask for it."""
+        """`rules.soundness`, where the rules ask for it."""
         return soundness(self.running[place], known, self.question) if self._asks_reachability else WORKS
 
     def reason(self, rule: int, place: int, known: Expectation) -> Reason:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from .capacity import DEAREST, cost_key, is_metered, is_rationed, latency_budget
-from .rank_rules import BROKEN, WORKS, is_avoided
+from ..capacity import DEAREST, cost_key, is_metered, is_rationed, latency_budget
+from .rules import BROKEN, WORKS, is_avoided
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from .expectation import Expectation, Expectations
-    from .model import ProvisioningDomain
-    from .race.pacing import Pacing
-    from .rank_question import Question
+    from ..expectation import Expectation, Expectations
+    from ..model import ProvisioningDomain
+    from ..race.pacing import Pacing
+    from .question import Question
 
 
 class Starter(NamedTuple):
@@ -47,7 +47,7 @@ def starter_of(pvd: ProvisioningDomain, question: Question, rules: Collection[st
 def head_starts(
     order: Sequence[Starter], sound: Sequence[int], known: Sequence[Expectation], pacing: Pacing
 ) -> list[float | None]:
-    """The head start of each of the PvDs that stand in this order; ``sound`` is `rank_rules.soundness`.
+    """The head start of each of the PvDs that stand in this order; ``sound`` is `rules.soundness`.
 
     Seconds from the race's start, never less than that of the one before. None: when all before have failed.
     So waits who is *avoided* behind one that is not, who is known not to work behind one that may, who has to

@@ -12,10 +12,10 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from .model import Resolver, parse_literal
-from .names import MAX_LENGTH, to_ascii
-from .proxies import parse_proxy
-from .selectors import Selector
+from ..model import Resolver, parse_literal
+from ..names import MAX_LENGTH, to_ascii
+from ..proxies import parse_proxy
+from ..selectors import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
