@@ -84,6 +84,8 @@ async def test_a_forced_tunnel_gets_everything_or_nothing_happens(t2v: Lab) -> N
         for host in (t2v.name, t2v.address4, PRIVATE):
             with pytest.raises(pvdrace.NoUsablePvd, match="wA skipped") as caught:
                 await reach(connector, t2v, host, 17)
+            # The zone of the VPN would be lost without a policy, too; all else is the policy's doing.
+            assert isinstance(caught.value, pvdrace.PolicyProhibited) is (host != PRIVATE)
             assert caught.value.report is not None
             assert caught.value.report.elapsed < 1.0
     assert sent(t2v["wA"]) == []
