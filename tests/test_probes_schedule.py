@@ -250,3 +250,11 @@ def test_policy_restricts_the_families_of_a_probe() -> None:
     assert probed_families(WIFI, found["wifi"][0]) == (6,)
     assert probed_families(replace(WIFI, addresses=WIFI.addresses[:1]), found["wifi"][0]) == ()
     assert probed_families(replace(WIFI, addresses=()), found["wifi"][0]) == (6,)
+
+
+def test_a_suspicion_does_not_come_before_the_time_that_a_server_asked_to_be_left_alone() -> None:
+    """RFC 9110 s10.2.3: Retry-After is the server's word, whatever a race has met meanwhile."""
+    schedule = Schedule(SETTINGS)
+    assert times(schedule, [NONE], retry_after=120) == [0, 120]
+    schedule.suspect([Suspect("wifi", 443, certificate=True)], 50)
+    assert schedule.deadline == 120

@@ -30,6 +30,7 @@ class _Entry:
     wait: float
     began: float = -inf
     running: bool = False
+    asked_to_wait: float = -inf  # until then the server wants no more questions (RFC 9110 s10.2.3)
 
 
 class Schedule:
@@ -37,7 +38,8 @@ class Schedule:
 
     At once: at the start, and on change. While there is no success: after 1 s, doubling up to the interval.
     When validated: after the interval. Behind a portal: after the recheck, so that a login is noticed. On
-    suspicion at once, but for the gap. One probe of a PvD runs at a time.
+    suspicion at once, but for the gap, and not before a server's Retry-After. One probe of a PvD runs at a
+    time.
     """
 
     def __init__(self, settings: ProbeSettings) -> None:
@@ -98,6 +100,7 @@ class Schedule:
             wait = entry.wait
             entry.wait = min(2 * wait, self._settings.interval)
         wait = max(wait, retry_after or 0.0)
+        entry.asked_to_wait = now + (retry_after or 0.0)
         if expires is not None:
             wait = min(wait, expires + self._first)
         entry.due = now + wait
@@ -110,7 +113,8 @@ class Schedule:
             if entry is None or entry.running or (not suspect.certificate and blame in self._blamed):
                 continue
             self._blamed.add(blame)
-            entry.due = min(entry.due, max(now, entry.began + min(SUSPICION_GAP, self._settings.interval)))
+            soonest = max(now, entry.began + min(SUSPICION_GAP, self._settings.interval))
+            entry.due = min(entry.due, max(soonest, entry.asked_to_wait))
 
     def trust(self, name: str, port: int) -> None:
         """A race was won by this PvD on this port: the next failure there is a first one again."""
