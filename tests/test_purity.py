@@ -60,7 +60,6 @@ APART = "lab"
 #: What a decider may have of a library that can also do: constants, conversions, codecs. Nothing else of it.
 ALLOWED = {
     "__init__.py": {"importlib.import_module"},  # of our own modules, when a public name is first used
-    "config/values.py": {"urllib.parse.SplitResult", "urllib.parse.urlsplit"},
     "discovery/decode.py": {"pyroute2.netlink.rtnl.marshal.MarshalRtnl", "sys.byteorder"},
     "dns/wire.py": {"dns.name", "socket.AF_INET", "socket.AF_INET6", "socket.inet_ntop"},
     "net/failures.py": {"os.strerror"},

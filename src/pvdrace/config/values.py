@@ -10,7 +10,6 @@ import ipaddress
 import math
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
 from ..model import Resolver, parse_literal
 from ..names import MAX_LENGTH, to_ascii
@@ -194,17 +193,6 @@ def as_pin(value: object) -> str:
         if word == "mark" and colon and 0 < int(number, 0) < 2**32:
             return f"mark:{int(number, 0)}"
     raise ValueError(f"{text!r} is not one of device, source, mark:NUMBER (from 1 to {2**32 - 1})")
-
-
-def _url(text: str, schemes: tuple[str, ...]) -> SplitResult:
-    try:
-        url = urlsplit(text)
-        _ = url.port
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a URL: {error}") from None
-    if url.scheme not in schemes or not url.hostname or not text.isprintable() or " " in text:
-        raise ValueError(f"{text!r} is not a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
-    return url
 
 
 def as_port(value: object) -> int:
