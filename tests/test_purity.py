@@ -29,9 +29,14 @@ DOERS = frozenset(
         "discovery/source.py",
         "discovery/system_dns.py",
         "dns/__init__.py",
+        "dns/asking.py",
         "dns/conversations.py",
+        "dns/memory.py",
         "dns/resolver.py",
         "drivers/aio.py",
+        "drivers/asking.py",
+        "drivers/blocking.py",
+        "drivers/blocking_stages.py",
         "drivers/performing.py",
         "drivers/watching.py",
         "drivers/roles.py",
@@ -50,13 +55,14 @@ DOERS = frozenset(
         "probes/runner.py",
         "probing.py",
         "resolving.py",
+        "seen.py",
         "telemetry/terminal.py",
         "testing/sources.py",
     }
 )
 
 #: Rooms of which every file may do: the edges of the program.
-DOING_ROOMS = ("cli", "integrations", "proxy")
+DOING_ROOMS = ("cli", "integrations", "proxy", "sync")
 
 #: The lab stands apart: it is a tool, with a structure of its own.
 APART = "lab"

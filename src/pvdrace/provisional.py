@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from .answers import Answer
+    from .changes import RaceChanges
     from .course import Course, Courses, Hook
     from .dns.resolver import PvdResolver
     from .drivers.aio import Paused
@@ -44,8 +45,8 @@ class Provisional:
 
     def __init__(
         self,
-        course: Course,
-        courses: Courses,
+        course: Course[RaceChanges],
+        courses: Courses[RaceChanges],
         paused: Paused,
         lingering: Lingering,
         hooks: Iterable[Hook],
@@ -146,7 +147,7 @@ class Beginning(ABC):
     resolver: PvdResolver
     hooks: tuple[Hook, ...]
     on_need: OnNeed | None
-    _courses: Courses
+    _courses: Courses[RaceChanges]
     _lingering: Lingering
 
     @abstractmethod
@@ -158,7 +159,7 @@ class Beginning(ABC):
         label: str | None,
         timeout: float | None,
         ready: str,
-    ) -> Course: ...
+    ) -> Course[RaceChanges]: ...
 
     async def begin(
         self,
