@@ -46,6 +46,9 @@ DOERS = frozenset(
         "probes/runner.py",
         "probing.py",
         "resolving.py",
+        "telemetry/log_lines.py",
+        "telemetry/opentelemetry.py",
+        "telemetry/prometheus.py",
         "telemetry/terminal.py",
         "testing/sources.py",
     }
