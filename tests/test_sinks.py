@@ -1,8 +1,8 @@
-"""A sink that fails, or that ends the program, breaks no connection and leaves nothing open."""
+"""A sink that fails breaks no connection, whatever it raises."""
 
 from __future__ import annotations
 
-import os
+import asyncio
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -40,12 +40,19 @@ class Failing:
         raise self.error
 
 
-FAILURES = [RuntimeError("x"), OSError(28, "no space"), ExceptionGroup("x", [ValueError()])]
+FAILURES = [
+    RuntimeError("x"),
+    OSError(28, "no space"),
+    ExceptionGroup("x", [ValueError()]),
+    SystemExit(3),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+]
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 async def test_a_sink_that_fails_breaks_no_connection(
-    server: Server, error: Exception, caplog: pytest.LogCaptureFixture
+    server: Server, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing, seen = Failing(error), list[str]()
 
@@ -55,6 +62,8 @@ async def test_a_sink_that_fails_breaks_no_connection(
     async with pvdrace.Connector(NOTHING, hooks=[failing, see]) as connector:
         connection = await connector.open_connection("127.0.0.1", server.port)
         await connection.aclose()
+        provisional = await connector.begin("127.0.0.1", server.port)
+        await (await provisional.settle()).aclose()
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             with pytest.raises(pvdrace.ConnectFailed):
@@ -62,31 +71,21 @@ async def test_a_sink_that_fails_breaks_no_connection(
         with anyio.move_on_after(0.05) as scope:
             await connector.open_connection("127.0.0.1", server.port, ready=never)
         assert scope.cancelled_caught
-    assert seen == ["won", "lost", "cancelled"]  # those after it are told
-    assert failing.called == 3
-    assert sum("failed on the report of" in record.message for record in caplog.records) == 3
+    assert seen == ["won", "won", "lost", "cancelled"]  # those after it are told
+    assert failing.called == 4
+    assert sum("failed on the report of" in record.message for record in caplog.records) == 4
 
 
 async def never(stream: anyio.abc.ByteStream) -> None:
     await anyio.sleep_forever()
 
 
-@pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt()], ids=lambda error: type(error).__name__
-)
-async def test_a_sink_that_ends_the_program_leaves_nothing_open(server: Server, error: BaseException) -> None:
-    """It passes: to hold it back would be to take the program's end away. What was won is closed."""
-    async with pvdrace.Connector(NOTHING, hooks=[Failing(error)]) as connector:
-        before = len(os.listdir("/proc/self/fd"))
-        for again in (
-            lambda: connector.connect("127.0.0.1", server.port),
-            lambda: connector.open_connection("127.0.0.1", server.port),
-            lambda: connector.open_connection("127.0.0.1", server.port, ready=at_once),
-        ):
-            with pytest.raises(type(error)):
-                await again()
-        assert len(os.listdir("/proc/self/fd")) == before
-
-
-async def at_once(stream: anyio.abc.ByteStream) -> bool:
-    return True
+async def test_an_interrupt_that_comes_while_a_sink_runs_is_an_interrupt(server: Server) -> None:
+    """Ctrl-C may come anywhere, so it is not for the log."""
+    failing = Failing(KeyboardInterrupt())
+    async with pvdrace.Connector(NOTHING, hooks=[failing]) as connector:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with pytest.raises(KeyboardInterrupt):
+                await connector.connect("127.0.0.1", nobody.getsockname()[1])
+    assert failing.called == 1

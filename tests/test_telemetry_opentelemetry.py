@@ -312,3 +312,19 @@ async def test_a_real_race_has_its_place_in_the_trace_of_its_caller(otel: Otel, 
 
 async def never(stream: anyio.abc.ByteStream) -> None:
     await anyio.sleep_forever()
+
+
+def test_what_is_told_is_documented(otel: Otel) -> None:
+    from test_docs import DOCS
+
+    text = (DOCS / "telemetry.md").read_text("utf-8").split("\n## OpenTelemetry\n")[1].split("\n## ")[0]
+    otel.sink(REPORT)
+    otel.sink(with_secrets())
+    keys = {key for span in otel.spans() for key in span.attributes or {}}
+    assert [key for key in sorted(keys | otel.histograms().keys()) if f"`{key}`" not in text] == []
+    host = "www.example.com"
+    for name in {span.name for span in otel.spans()}:
+        pattern = name.replace(f"{host}:443", "HOST:PORT").replace(host, "HOST")
+        if name.startswith("socket connect"):
+            pattern = "socket connect ADDRESS:PORT"
+        assert f"`{pattern}`" in text or name == "pvdrace ready tcp"

@@ -157,3 +157,17 @@ except ValueError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]
+
+
+def test_the_metrics_are_those_of_the_documentation() -> None:
+    from test_docs import DOCS, code, table
+
+    registry = CollectorRegistry()
+    PrometheusSink(registry)(REPORT)
+    families = {metric.name: metric for metric in registry.collect()}
+    rows = table(DOCS / "telemetry.md", "Prometheus")
+    documented = {code(row[0]).removesuffix("_total"): row[1].partition(":")[0] for row in rows}
+    assert set(documented) == set(families)
+    for name, words in documented.items():
+        labels = families[name].samples[0].labels.keys() - {"le"}
+        assert all(f"`{label}`" in words or label == "outcome" for label in labels), name
