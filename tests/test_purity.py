@@ -56,6 +56,9 @@ DOERS = frozenset(
         "probing.py",
         "resolving.py",
         "seen.py",
+        "telemetry/log_lines.py",
+        "telemetry/opentelemetry.py",
+        "telemetry/prometheus.py",
         "telemetry/terminal.py",
         "testing/sources.py",
     }

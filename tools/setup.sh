@@ -56,7 +56,7 @@ if [ "$what" != docs ]; then
 fi
 if [ "$what" = test ] || [ "$what" = oldest ] || [ "$what" = bench ]; then
     # shellcheck disable=SC2046
-    install_packages $(missing curl:curl)
+    install_packages $(missing curl:curl tmux:tmux)
 fi
 
 if [ ! -x "$venv/bin/python" ]; then
