@@ -14,7 +14,7 @@ from .._version import __version__
 from .clean import clean, cleaned
 from .markup import Markup, join, tag
 from .scale import SHORTEST, labels, ticks
-from .strokes import ROW, Scale, finish_of, lines, stripes, strokes
+from .strokes import ROW, Scale, finish_of, lines, stripes, strokes, waited
 from .style import sheet
 from .tables import order_table, steps_table
 from .timeline import say_seconds
@@ -57,9 +57,9 @@ def page(timeline: Timeline, story: str) -> str:
 
 def _header(timeline: Timeline) -> Markup:
     sign, tone = {"won": ("✓ ", "good"), "lost": ("✗ ", "bad")}.get(timeline.state, ("", "quiet"))
-    verdict = (tag("span", sign, aria_hidden="true") if sign else None, tag("bdi", timeline.verdict))
-    title = tag("h1", tag("bdi", timeline.title))
-    return tag("header", title, tag("p", *verdict, class_=f"verdict {tone}"))
+    shown = tag("span", sign, aria_hidden="true") if sign else None
+    verdict = tag("p", shown, tag("bdi", timeline.verdict, dir="ltr"), class_=f"verdict {tone}")
+    return tag("header", tag("h1", tag("bdi", timeline.title, dir="ltr")), verdict)
 
 
 def _waterfall(timeline: Timeline) -> Markup:
@@ -92,7 +92,7 @@ def _legend(timeline: Timeline) -> Markup:
         if kind == "ready":
             drawn.append(tag("rect", class_="stripe", **box))
         items.append(tag("li", tag("svg", *drawn, aria_hidden="true"), timeline.name_of(kind)))
-    if any(lane.delay for lane in timeline.lanes):
+    if any(waited(lane, timeline.until) for lane in timeline.lanes):
         line = tag("line", class_="wait", x1=1, x2=28, y1=6, y2=6)
         items.append(tag("li", tag("svg", line, aria_hidden="true"), "waits for its turn"))
     return join(items[0], tag("ul", *items[1:], class_="legend", aria_label="Legend"))
@@ -112,14 +112,14 @@ def _lane(lane: Lane, timeline: Timeline, scale: Scale, times: list[float], fini
     rows = [
         _row(row, timeline, lane if n == 0 else None, scale, times, finish) for n, row in enumerate(lane.rows)
     ]
-    came = result(lane)
+    came = result(lane) if lane.began is not None else ""  # else its only row says it
     badge = tag("span", f"✓ {came}" if lane.won else came, class_=f"badge {'good' if lane.won else 'quiet'}")
     why = "; ".join(filter(None, (position(lane, timeline.until), because(lane))))
     head = tag(
         "div",
         tag("h3", tag("bdi", lane.pvd)),
         tag("span", lane.delay, class_="quiet") if lane.delay else None,
-        badge,
+        badge if came else None,
         tag("span", f"{lane.pvd}: {why}", class_="tip"),
         class_="head",
         tabindex="0",

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 SHORTEST = 1e-4
 
 
-def ticks(until: float, most: float) -> list[float]:
-    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), at most ``most`` steps of them."""
+def ticks(until: float, most: float, last: float = 1.0) -> list[float]:
+    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), at most ``most`` steps of them.
+
+    None is later than ``last`` times ``until``: where the last label has no room at the very end.
+    """
     step = round_up(until / max(most, 1), (1, 2, 2.5, 5))
-    return [n * step for n in range(floor(until / step * 0.98) + 1)]
+    return [n * step for n in range(floor(until / step * last + 1e-9) + 1)]
 
 
 def round_up(value: float, steps: Sequence[float] = (1, 1.5, 2, 3, 4, 5, 6, 8)) -> float:

@@ -34,7 +34,9 @@ CSS = (
     ".spot{fill:var(--ground);stroke:var(--wait);stroke-width:1.5}"
 )
 _BARS = {"lookup": 6, "handshake": 12, "ready": 12}
+#: Behind a bar; and on a moment of its own.
 _YES, _NO, _CUT = "M3 0l3.5 4 6-8", "M4-4l8 8m0-8l-8 8", "M3-4v8"
+_GONE, _SPOT = "M-4-4l8 8m0-8l-8 8", "M0-5l5 5-5 5-5-5z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,9 @@ def strokes(row: Row, scale: Scale, lane: Lane | None = None, top: float = 0) ->
     """
     middle = top + ROW / 2
     drawn = [*(_wait(lane, scale, middle) if lane is not None else ()), *_bars(row, scale, middle)]
-    if mark := _mark(row):
-        end = row.bars[-1].end if row.bars else row.at or 0.0
-        drawn.append(tag("svg", mark, x=scale.at(end), y=middle, width=16, height=16, overflow="visible"))
-    elif not row.bars and row.at is not None:
-        spot = tag("path", class_="spot", d="M0-5l5 5-5 5-5-5z")
-        drawn.append(tag("svg", spot, x=scale.at(row.at), y=middle, width=16, height=16, overflow="visible"))
+    if (marked := _mark(row)) is not None:
+        at, mark = marked
+        drawn.append(tag("svg", mark, x=scale.at(at), y=middle, width=16, height=16, overflow="visible"))
     return tag("g", *drawn, class_=row.state)
 
 
@@ -133,11 +132,16 @@ def _bars(row: Row, scale: Scale, middle: float) -> Iterator[Markup]:
             yield tag("rect", class_="stripe", x=x, y=y, width=width, height=height, rx=2)
 
 
-def _mark(row: Row) -> Markup | None:
-    shapes = {"won": ("yes", _YES), "failed": ("no", _NO)}
+def _mark(row: Row) -> tuple[float, Markup] | None:
+    """What stands behind the last bar, or where nothing but a moment is; and when that is."""
     if row.bars:
-        shapes["cancelled"] = ("cut", _CUT)
-    if row.state not in shapes or (not row.bars and row.at is None):
+        shapes = {"won": ("yes", _YES), "failed": ("no", _NO), "cancelled": ("cut", _CUT)}
+        if row.state not in shapes:
+            return None
+        kind, path = shapes[row.state]
+        return row.bars[-1].end, tag("path", class_=f"mark {kind}", d=path)
+    if row.at is None:
         return None
-    kind, path = shapes[row.state]
-    return tag("path", class_=f"mark {kind}", d=path)
+    if row.state == "failed":
+        return row.at, tag("path", class_="mark no", d=_GONE)
+    return row.at, tag("path", class_="spot", d=_SPOT)

@@ -17,6 +17,7 @@ p{margin:.25rem 0}
 code,pre,.address{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.875em}
 .quiet{color:var(--muted)}.good{color:var(--won)}.bad{color:var(--failed)}
 .verdict{font-size:1.1rem;font-weight:600}
+h1,h3,.verdict{overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:4}
 .skip{position:absolute;left:-999rem}
 .skip:focus{position:static}
 :focus-visible{outline:3px solid var(--lookup);outline-offset:2px;border-radius:4px}
@@ -40,7 +41,7 @@ svg.track{display:block;width:100%;height:24px;overflow:visible}
 .badge{font-size:.8rem;font-weight:600}
 .rows{list-style:none;margin:0;padding:0}
 .row{position:relative;font-size:.9rem;min-height:24px}
-.row:hover{background:var(--rule)}
+.row:hover{background:var(--ground)}
 .row.won,.row.won:hover{background:var(--glow)}
 .took{text-align:right;color:var(--muted);font-variant-numeric:tabular-nums;white-space:nowrap}
 .row.cancelled .what,.row.idle .what,.row.skipped .what{color:var(--muted)}

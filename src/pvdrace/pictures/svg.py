@@ -13,7 +13,7 @@ from .clean import cleaned
 from .colours import variables
 from .markup import Markup, join, tag
 from .scale import SHORTEST, labels, ticks
-from .strokes import CSS, ROW, Scale, finish_of, lines, stripes, strokes
+from .strokes import CSS, ROW, Scale, finish_of, lines, stripes, strokes, waited
 from .timeline import Row, say_seconds
 from .words import because, columns, cut, cut_middle, describe, position
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 NARROWEST, WIDEST = 480, 4000
 PAD = 20
-#: Pixels that a character takes, on the safe side: of the text (13 px), and of addresses (12 px).
-TEXT, MONO = 7.3, 7.3
+#: Pixels that a character usually takes: of text (13 px), of names (bold), of addresses, of the title.
+#: Fonts differ, and so do characters: what is wider after all is clipped at the end of its column.
+TEXT, BOLD, MONO, TITLE = 7.3, 8.3, 7.3, 11.5
 TOOK = 62
 HEAD = 96  # where the rows begin
 STYLE = (
@@ -58,6 +59,7 @@ def svg(timeline: Timeline, width: int = 960, scheme: Scheme = "auto") -> str:
         tag("desc", _describe(timeline), id="pvdrace-desc"),
         tag("style", Markup(style)),
         stripes(),
+        drawing.columns.clips(),
         tag("rect", class_="ground", rx=8, **size),
         *body,
         xmlns="http://www.w3.org/2000/svg",
@@ -71,10 +73,13 @@ def svg(timeline: Timeline, width: int = 960, scheme: Scheme = "auto") -> str:
 
 
 class _Columns(NamedTuple):
-    total: float
+    """Where each column begins, in pixels, and how many characters have room in it."""
+
+    total: int
     lane: int
     label: int
     note: int
+    label_x: float
     left: float
     width: float
 
@@ -82,14 +87,40 @@ class _Columns(NamedTuple):
     def fit(cls, timeline: Timeline, total: int) -> _Columns:
         """Give the bars what the texts leave, and the texts no more than they need."""
         rows = [row for lane in timeline.lanes for row in lane.rows]
-        names = [text for lane in timeline.lanes for text in (f"{lane.pvd} ", lane.delay)]
+        names = [text for lane in timeline.lanes for text in (lane.pvd, lane.delay)]
         names += [left_out.pvd for left_out in timeline.excluded]
-        lane = min(_longest(names), int(total * 0.16 / TEXT))
+        lane = min(_longest(names), int(total * 0.17 / BOLD))
         label = min(_longest([row.label for row in rows]), int(total * 0.2 / MONO))
         note = min(_longest([row.note for row in rows]), int(total * 0.2 / TEXT))
-        left = PAD + (lane + 1) * TEXT + (label + 1) * MONO + 14
+        label_x = PAD + lane * BOLD + 16
+        left = label_x + label * MONO + 14
         width = total - PAD - note * TEXT - TOOK - 34 - left
-        return cls(total, lane, label, note, left, width)
+        return cls(total, lane, label, note, label_x, left, width)
+
+    @property
+    def took_end(self) -> float:
+        """Where durations end."""
+        return self.left + self.width + 12 + TOOK
+
+    @property
+    def inner(self) -> float:
+        """What is between the margins."""
+        return self.total - 2 * PAD
+
+    def clips(self) -> Markup:
+        """What keeps a text in its column, whatever its font: the columns as clipping paths."""
+        ends = {
+            "lane": (PAD, self.label_x - 4),
+            "label": (self.label_x, self.left - 4),
+            "note": (self.took_end + 12, self.total - PAD / 2),
+            "rest": (self.label_x, self.total - PAD / 2),
+            "line": (PAD, self.total - PAD / 2),
+        }
+        paths = []
+        for name, (x, end) in ends.items():
+            box = tag("rect", x=x, y=0, width=max(end - x, 0), height="100%")
+            paths.append(tag("clipPath", box, id=f"pvdrace-{name}"))
+        return tag("defs", *paths)
 
 
 class _Drawing:
@@ -113,12 +144,12 @@ class _Drawing:
         self.height += 10
         for left_out in self.timeline.excluded:
             text = f"left out: {left_out.reason}"
-            room = int((self.columns.total - 2 * PAD) / TEXT) - self.columns.lane - 2
+            room = int((self.columns.total - PAD - self.columns.label_x) / TEXT)
             yield tag(
                 "g",
                 tag("title", f"{left_out.pvd}: {text}"),
-                self._text(PAD, cut(left_out.pvd, self.columns.lane), "name quiet"),
-                self._text(PAD + (self.columns.lane + 1) * TEXT + 8, cut(text, room), "quiet"),
+                self._text(PAD, cut(left_out.pvd, self.columns.lane), "name quiet", "lane"),
+                self._text(self.columns.label_x, cut(text, room), "quiet", "rest"),
             )
             self.height += ROW
         yield from self._order()
@@ -127,11 +158,12 @@ class _Drawing:
         self.height += PAD / 2
 
     def _heading(self) -> Iterator[Markup]:
-        timeline, room = self.timeline, int((self.columns.total - 2 * PAD) / 10.5)
+        timeline, clip = self.timeline, _clip("line")
         tone = {"won": "good", "lost": "bad"}.get(timeline.state, "quiet")
-        verdict = cut(timeline.verdict, int(room * 1.25))
-        yield tag("text", cut(timeline.title, room), x=PAD, y=34, class_="title")
-        yield tag("text", verdict, x=PAD, y=56, class_=f"verdict {tone}")
+        title = cut(timeline.title, int(self.columns.inner / TITLE))
+        verdict = cut(timeline.verdict, int(self.columns.inner / BOLD))
+        yield tag("text", title, x=PAD, y=34, class_="title", clip_path=clip)
+        yield tag("text", verdict, x=PAD, y=56, class_=f"verdict {tone}", clip_path=clip)
 
     def _axis(self) -> Iterator[Markup]:
         times = ticks(self.scale.until, self.scale.width / 72)
@@ -151,7 +183,7 @@ class _Drawing:
             head, tone = heads[n] if n < len(heads) else ("", "")
             drawn.append(self._row(row, lane if n == 0 else None))
             if head:
-                drawn.append(self._text(PAD, cut(head, self.columns.lane), tone))
+                drawn.append(self._text(PAD, cut(head, self.columns.lane), tone, "lane"))
             self.height += ROW
         self.height += 8
         inner = self.columns.total - PAD
@@ -170,21 +202,20 @@ class _Drawing:
                 tag(
                     "rect",
                     class_="glow",
-                    x=PAD + (columns.lane + 1) * TEXT,
+                    x=columns.label_x - 6,
                     y=self.height,
-                    width=columns.total - 2 * PAD - (columns.lane + 1) * TEXT + 4,
+                    width=columns.total - PAD - columns.label_x + 10,
                     height=ROW - 2,
                     rx=4,
                 )
             )
-        label_x = PAD + (columns.lane + 1) * TEXT + 8
         took = "" if row.seconds is None else say_seconds(row.seconds)
-        after = columns.left + columns.width + 20
+        label = cut_middle(row.label, columns.label)
         parts += [
-            self._text(label_x, cut_middle(row.label, columns.label), f"address {tone}"),
+            self._text(columns.label_x, label, f"address {tone}", "label"),
             strokes(row, self.scale, lane, self.height),
-            self._text(after + TOOK - 8, took, "quiet small end"),
-            self._text(after + TOOK + 4, self._note(row.note), tone),
+            self._text(columns.took_end, took, "quiet small end"),
+            self._text(columns.took_end + 12, self._note(row.note), tone, "note"),
         ]
         said = describe(row, timeline)
         return tag("g", tag("title", said) if said else None, *parts)
@@ -196,12 +227,13 @@ class _Drawing:
 
     def _order(self) -> Iterator[Markup]:
         """Who comes before whom, and what ranking saw in each."""
-        said = [f"{name} ({reasons})" if reasons else name for name, reasons in self.timeline.order]
-        if len(said) < 2 and not any(reasons for _, reasons in self.timeline.order):
+        order = [(cut(name, 40), cut(reasons, 80)) for name, reasons in self.timeline.order]
+        if len(order) < 2 and not any(reasons for _, reasons in order):
             return
+        said = ", ".join(f"{name} ({reasons})" if reasons else name for name, reasons in order)
         self.height += 6
-        for line in wrap(f"order: {', '.join(said)}", int((self.columns.total - 2 * PAD) / 6.6)):
-            yield self._text(PAD, line, "quiet small")
+        for line in wrap(f"order: {said}", int(self.columns.inner / 6.6)):
+            yield self._text(PAD, line, "quiet small", "line")
             self.height += ROW - 6
 
     def _legend(self) -> Iterator[Markup]:
@@ -219,14 +251,21 @@ class _Drawing:
                 name = self.timeline.name_of(kind)
                 yield self._text(x + 34, name, "quiet small")
                 x += 34 + columns(name) * TEXT + 22
-        if any(lane.delay for lane in self.timeline.lanes):
+        if any(waited(lane, self.timeline.until) for lane in self.timeline.lanes):
             middle = self.height + ROW / 2
             yield tag("line", class_="wait", x1=x, x2=x + 28, y1=middle, y2=middle)
             yield self._text(x + 36, "waits for its turn", "quiet small")
         self.height += ROW
 
-    def _text(self, x: float, text: str, class_: str) -> Markup:
-        return tag("text", text, x=x, y=self.height + ROW / 2 + 4.5, class_=class_) if text else join()
+    def _text(self, x: float, text: str, class_: str, column: str | None = None) -> Markup:
+        if not text:
+            return join()
+        y = self.height + ROW / 2 + 4.5
+        return tag("text", text, x=x, y=y, class_=class_ or None, clip_path=column and _clip(column))
+
+
+def _clip(column: str) -> str:
+    return f"url(#pvdrace-{column})"
 
 
 def _describe(timeline: Timeline) -> str:

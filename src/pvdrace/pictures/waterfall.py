@@ -129,7 +129,7 @@ class _Drawing:
         self.glyphs = glyphs
         running = timeline.state == "running"
         self.until = round_up(timeline.until) if running else max(timeline.until, SHORTEST)
-        self.ticks = ticks(self.until, columns.bars / 8)  # eight columns or more apart
+        self.ticks = ticks(self.until, columns.bars / 8, 0.98)  # eight columns or more apart
 
     def axis(self) -> Line:
         """The scale: round times above the columns that they stand for."""
