@@ -120,7 +120,18 @@ def test_the_architecture_knows_every_room_and_every_file_in_them() -> None:
     assert [room for room in rooms if f"  {room}/ " not in text] == []
     files = [
         path
-        for room in (".", "config", "ranking", "race", "drivers", "net", "dns", "telemetry", "probes")
+        for room in (
+            ".",
+            "config",
+            "ranking",
+            "race",
+            "drivers",
+            "net",
+            "dns",
+            "telemetry",
+            "probes",
+            "pictures",
+        )
         for path in (package / room).glob("*.py")
     ]
     assert [path.name for path in files if path.name not in text and path.stem[0] != "_"] == []
