@@ -14,6 +14,7 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from . import integrations as integrations
     from . import lab as lab
+    from . import proxy as proxy
     from . import testing as testing
     from .answers import Answer as Answer
     from .config.configuration import Configuration as Configuration
@@ -75,7 +76,7 @@ _HOMES = {
     "profiles": "files",
 }
 
-_ROOMS = ("integrations", "lab", "testing")
+_ROOMS = ("integrations", "lab", "proxy", "testing")
 
 __all__ = sorted(["__version__", *_HOMES])
 
