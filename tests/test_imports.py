@@ -21,10 +21,12 @@ PUBLIC = [
     "Match",
     "NoUsablePvd",
     "Pacing",
+    "Path",
     "Policy",
     "PolicyFile",
     "PolicyProhibited",
     "Preference",
+    "Provisional",
     "ProvisioningDomain",
     "PvdRaceError",
     "PvdSet",
@@ -39,6 +41,7 @@ PUBLIC = [
     "open_connection",
     "profile",
     "profiles",
+    "report_of",
 ]
 
 

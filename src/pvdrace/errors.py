@@ -52,3 +52,25 @@ class ResolutionFailed(PvdRaceError):
 
 class ConnectFailed(PvdRaceError, OSError):
     """Every attempt failed, or time ran out first."""
+
+
+def report_of(error: BaseException | None) -> RaceReport | None:
+    """The report in an exception, or in one that caused it, however deep; None if there is none.
+
+    Clients raise exceptions of their own; ours is among the causes of those that came from a race.
+    """
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, PvdRaceError) and one.report is not None:
+            return one.report
+        inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        arguments = [argument for argument in one.args if isinstance(argument, BaseException)]
+        reason = getattr(one, "reason", None)  # urllib3 and requests put the cause there
+        arguments += [reason] if isinstance(reason, BaseException) else []
+        waiting += [one.__cause__, one.__context__, *inner, *arguments]
+    return None
