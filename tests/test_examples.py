@@ -182,6 +182,23 @@ def test_otel(lab: Lab, backend: str) -> None:
 
 
 @in_lab
+@BACKENDS
+def test_connectable(lab: Lab, backend: str) -> None:
+    lab["eth"].blackhole()
+    printed = run_inside(lab, "connectable.py", lab.name, "443", "--backend", backend)
+    assert printed == "HTTP/1.1 200 OK\n"
+
+
+@in_lab
+def test_trio_streams(lab: Lab) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "trio_streams.py", lab.name, "443")
+    assert printed.startswith("HTTP/1.1 200 OK\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
 def test_replay(lab: Lab, tmp_path: Path) -> None:
     lab["eth"].ipv6_broken()
     program = """

@@ -73,8 +73,7 @@ DOERS = frozenset(
 )
 
 #: Rooms of which every file may do: the edges of the program.
-DOING_ROOMS = ("cli", "integrations", "proxy", "sync")
-DOING_ROOMS = ("cli", "integrations")
+DOING_ROOMS = ("cli", "integrations", "sync")
 
 #: The lab stands apart: it is a tool, with a structure of its own.
 APART = "lab"

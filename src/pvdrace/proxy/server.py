@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..config.configuration import Configuration
     from ..config.proxy_settings import Listen, Way
-    from ..connector import Hook
+    from ..course import Hook
     from ..policy import Policy
 
 log = logging.getLogger("pvdrace.proxy")
