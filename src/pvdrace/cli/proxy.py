@@ -199,8 +199,10 @@ async def _run(
     import anyio
 
     from ..proxy import Proxy
+    from ..telemetry.live import live_sinks
 
-    proxy = Proxy(settings, config=configuration, policy=policy, passwords=passwords, history=history)
+    given: dict[str, Any] = {"policy": policy, "passwords": passwords, "history": history}
+    proxy = Proxy(settings, config=configuration, hooks=live_sinks(), **given)
     _log(verbose)
     code = OK
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""What may stand in a picture that is handed on: no password, no query string, no trick of writing. Pure.
+"""What may stand in what is handed on: no password, no query string, no trick of writing. Pure.
 
 Pictures are shown to others. A report, which replays, keeps everything.
 """
