@@ -58,6 +58,16 @@ if [ "$what" = test ] || [ "$what" = bench ]; then
     # shellcheck disable=SC2046
     install_packages $(missing curl:curl)
 fi
+if [ "$what" = test ]; then
+    # The page of a race is looked at in a browser, which is too much to unpack somewhere.
+    browser=$(missing chromium:chromium chromedriver:chromium-driver)
+    if [ -n "$browser" ] && [ "$(id -u)" != 0 ]; then
+        say "as root: apt-get install $browser (without it the tests in a browser fail)"
+    else
+        # shellcheck disable=SC2086
+        install_packages $browser
+    fi
+fi
 
 if [ ! -x "$venv/bin/python" ]; then
     python=$(find_python)
