@@ -20,7 +20,7 @@ from loopback import HOST, Dns, Server, certificate_for, closing, trusting
 from proxies import ProxyServer, http_proxy, saying, socks_proxy
 from pvdrace.config import Configuration, PvdConfig, parse
 from pvdrace.dns.resolver import PvdResolver
-from pvdrace.drivers import aio
+from pvdrace.drivers import performing
 from pvdrace.drivers.aio import drive
 from pvdrace.drivers.stages import StreamStage, discard
 from pvdrace.drivers.tunnel import open_tunnel
@@ -341,7 +341,7 @@ async def test_a_tunnel_that_is_there_when_it_is_cancelled_is_not_used(
     """The reply and the cancellation come in one step: what follows would be ended by nobody."""
     drivers: list[Any] = []
     closed: list[socket.socket] = []
-    begin, tunnelled = aio._Driver.__init__, open_tunnel
+    begin, tunnelled = performing.Performing.__init__, open_tunnel
 
     def noted(self: Any, *arguments: Any) -> None:
         begin(self, *arguments)
@@ -360,8 +360,8 @@ async def test_a_tunnel_that_is_there_when_it_is_cancelled_is_not_used(
     async def nothing(product: object) -> None:
         return None
 
-    monkeypatch.setattr(aio._Driver, "__init__", noted)
-    monkeypatch.setattr(aio, "open_tunnel", cancelled)
+    monkeypatch.setattr(performing.Performing, "__init__", noted)
+    monkeypatch.setattr(performing, "open_tunnel", cancelled)
     server = Server("127.0.0.1", word=b"first words\n")
     with closing(server), http_proxy(server.port) as proxy, anyio.fail_after(5):
         async with connector(configured(proxy.url, dns), pacing=QUICK) as here:

@@ -14,6 +14,8 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from . import integrations as integrations
     from . import lab as lab
+    from . import proxy as proxy
+    from . import sync as sync
     from . import testing as testing
     from .answers import Answer as Answer
     from .config.configuration import Configuration as Configuration
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .errors import PvdRaceError as PvdRaceError
     from .errors import ResolutionFailed as ResolutionFailed
     from .errors import WaitTimeout as WaitTimeout
+    from .errors import report_of as report_of
     from .files import profile as profile
     from .files import profiles as profiles
     from .model import Cost as Cost
@@ -37,8 +40,10 @@ if TYPE_CHECKING:
     from .model import PvdSet as PvdSet
     from .model import Reachability as Reachability
     from .model import Reached as Reached
+    from .paths import Path as Path
     from .policy import Policy as Policy
     from .policy import Preference as Preference
+    from .provisional import Provisional as Provisional
     from .race.pacing import Pacing as Pacing
     from .race.report import RaceReport as RaceReport
     from .rules import Match as Match
@@ -56,10 +61,12 @@ _HOMES = {
     "Match": "rules",
     "NoUsablePvd": "errors",
     "Pacing": "race.pacing",
+    "Path": "paths",
     "Policy": "policy",
     "PolicyFile": "config.policy_file",
     "PolicyProhibited": "errors",
     "Preference": "policy",
+    "Provisional": "provisional",
     "ProvisioningDomain": "model",
     "PvdRaceError": "errors",
     "PvdSet": "model",
@@ -73,9 +80,10 @@ _HOMES = {
     "open_connection": "default",
     "profile": "files",
     "profiles": "files",
+    "report_of": "errors",
 }
 
-_ROOMS = ("integrations", "lab", "testing")
+_ROOMS = ("integrations", "lab", "proxy", "sync", "testing")
 
 __all__ = sorted(["__version__", *_HOMES])
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
+from .paths import Path
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -24,7 +26,7 @@ class Connection(ByteStream):
     within: ``connection.extra(TLSAttribute.peer_certificate)``. Also an asynchronous context manager.
     """
 
-    __slots__ = ("_farewell", "_holding", "_preempted", "report", "stream")
+    __slots__ = ("_farewell", "_holding", "_preempted", "path", "report", "stream")
 
     def __init__(
         self,
@@ -32,15 +34,17 @@ class Connection(ByteStream):
         report: RaceReport,
         farewell: Lingering | None = None,
         holding: Holding | None = None,
+        path: Path | None = None,
     ) -> None:
         """``farewell`` takes the socket over in the end, where a plain close could send a stray packet.
 
-        ``holding`` is there where the PvD is exclusive.
+        ``holding`` is there where the PvD is exclusive; ``path`` is for `Connector.objection`.
         """
         self._holding = holding
         self._preempted: anyio.Event | None = None
         self.stream = stream
         self.report = report
+        self.path = path or Path.of(report)
         self._farewell = farewell
 
     @property

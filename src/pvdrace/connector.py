@@ -18,32 +18,28 @@ from .calls import (
     check_label,
     check_policy,
     check_settings,
-    check_timeout,
-    failure,
     readiness,
-    requirements,
     tls_name,
 )
 from .changes import RaceChanges
 from .choosing import Chooser
 from .config.policy_file import PolicyFile
 from .connection import Connection
-from .decisions import NO_PVDS, Decision, Decisions
+from .course import Asked, Courses
+from .decisions import NO_PVDS, Decisions
 from .dns.resolver import PvdResolver
-from .drivers.aio import Driven, drive
+from .drivers.aio import drive
 from .drivers.stages import Noting, StreamStage, discard, tls_context, wrap
 from .files import read_configuration
 from .following import Following
 from .history import History
 from .history_store import open_store
-from .model import PvdSet, is_loopback
 from .monitor import Monitor
-from .net.lingering import LeavingSocket, Lingering, close_now
+from .net.lingering import LeavingSocket, Lingering
 from .net.rule_manager import RuleManager
 from .probing import Finding, Probing
-from .race.race import DEFAULT_PACING, Race, Won
-from .race.report import RaceReport
-from .ranking.order import rank
+from .provisional import Beginning
+from .race.race import DEFAULT_PACING
 from .resolving import Resolving
 
 if TYPE_CHECKING:
@@ -60,22 +56,23 @@ if TYPE_CHECKING:
     from .calls import Readiness
     from .choosing import OnAmbiguous
     from .config.configuration import Configuration
+    from .course import Course, Hook, Observer
+    from .drivers.aio import Driven
     from .drivers.roles import Stage
     from .drivers.warmup import OnNeed
     from .holdings import Holding
-    from .model import Candidate
+    from .model import Candidate, PvdSet
     from .policy import Policy
     from .race.pacing import Pacing
+    from .race.report import RaceReport
 
     TlsSetting = bool | ssl.SSLContext
-    Hook = Callable[[RaceReport], object]
-    Observer = Callable[[Race], object]
 
 T = TypeVar("T")
 log = logging.getLogger("pvdrace")
 
 
-class Connector(Following, Resolving, Finding):
+class Connector(Beginning, Following, Resolving, Finding):
     """The long-lived owner of what races share: the snapshot of PvDs, the DNS caches, the policy.
 
     ``config`` is a file's path, or a `Configuration`; None: the kernel's interfaces and nothing else.
@@ -139,6 +136,15 @@ class Connector(Following, Resolving, Finding):
         self._chooser = Chooser(on_ambiguous) if on_ambiguous is not None else None
         choices = self._chooser.choices if self._chooser is not None else None
         self._decisions = Decisions(self._configuration, self._policy, self._pacing, learnt, choices)
+        self._courses = Courses(
+            self._decisions,
+            self._monitor,
+            partial(RaceChanges, self._monitor),
+            self._lingering,
+            self._pacing,
+            self._store,
+            self._probing.heard,
+        )
 
     @property
     def configuration(self) -> Configuration:
@@ -253,18 +259,17 @@ class Connector(Following, Resolving, Finding):
         level, check = readiness(ready, secure=context is not None)
         driven: Driven[ByteStream]
         if context is None and check is None:
-            driven, report, farewell, held = await self._race(host, port, policy, label, timeout)
+            course = await self._prepare(host, port, policy, label, timeout, level)
+            driven, report, held = await self._race(course)
             assert driven.sock is not None
-            return Connection(await wrap(driven.sock), report, farewell, held)
+            return Connection(await wrap(driven.sock), report, course.farewell, held, course.path)
         check_endpoint(str(host), port)
         name = tls_name(host.name if isinstance(host, Answer) else host)
         stage = Noting(StreamStage(context, server_hostname or name if context else None, check))
-        hold = level == "tcp"
-        driven, report, farewell, held = await self._race(
-            host, port, policy, label, timeout, stage=stage, discard=discard, hold=hold, ready=level
-        )
+        course = await self._prepare(host, port, policy, label, timeout, level, hold=level == "tcp")
+        driven, report, held = await self._race(course, stage, discard)
         assert driven.product is not None
-        return Connection(driven.product, report, farewell, held)
+        return Connection(driven.product, report, course.farewell, held, course.path)
 
     async def connect(
         self,
@@ -280,7 +285,7 @@ class Connector(Following, Resolving, Finding):
         ``timeout`` is for the whole race, in seconds. Raises as `open_connection`.
         """
         driven: Driven[Any]
-        driven, report, *_ = await self._race(host, port, policy, label, timeout)
+        driven, report, _ = await self._race(await self._prepare(host, port, policy, label, timeout, "tcp"))
         assert driven.sock is not None
         return driven.sock, report
 
@@ -308,93 +313,69 @@ class Connector(Following, Resolving, Finding):
         async def quietly(sock: socket.socket, candidate: Candidate) -> T:
             return await noting(LeavingSocket.of(sock, self._lingering), candidate)
 
-        driven, report, *_ = await self._race(
-            host, port, policy, label, timeout, stage=noting, quietly=quietly, discard=discard, ready=ready
-        )
+        course = await self._prepare(host, port, policy, label, timeout, ready)
+        driven, report, _ = await self._race(course, noting, discard, quietly)
         assert driven.product is not None
         return driven.product, report
 
     # ------------------------------------------------------------------ the straight line
 
-    async def _race(
+    async def _prepare(
         self,
         host: str | Answer,
         port: int,
         policy: Policy | None,
         label: str | None,
         timeout: float | None,
+        ready: str,
         *,
-        stage: Noting[T] | None = None,
-        quietly: Stage[T] | None = None,
-        discard: Callable[[T], Awaitable[None]] | None = None,
         hold: bool = False,
-        ready: str = "tcp",
-    ) -> tuple[Driven[T], RaceReport, Lingering | None, Holding | None]:
-        """One race. The third value is where its sockets go in the end, if policy asks for silence.
-
-        ``quietly`` is the stage for then, if it is another one. The last value is of an exclusive PvD.
-        """
+    ) -> Course[RaceChanges]:
+        """All that comes before the first packet."""
         label = check_label(label) or self._label
         origin: Origin | None = None
         if isinstance(host, Answer):
             origin = await self._dial(host, port, policy, label)
             host = host.address
-        endpoint = check_endpoint(host, port)
-        timeout = check_timeout(timeout)
-        check_policy(policy)
-        local = is_loopback(host)
-        pvds = NO_PVDS if local else await self.snapshot()
-
-        def decide(pvds: PvdSet) -> Decision:
-            return self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic(), origin)
-
-        decision = decide(pvds)
+        asked = Asked.of(host, port, policy, label, timeout, origin)
+        pvds = NO_PVDS if asked.local else await self.snapshot()
+        decision = self._courses.decide(asked, ready, pvds)
         if decision.between and self._chooser is not None:
             await self._chooser.ask(decision.between)
             self._decisions.forget()
             pvds = await self.snapshot()  # it may have taken its time
-            decision = decide(pvds)
-        race = Race(endpoint, decision.ranking, self._pacing, hold=hold, timeout=timeout, rtt=decision.rtt)
+            decision = self._courses.decide(asked, ready, pvds)
+        course = self._courses.begin(asked, ready, pvds, decision, hold=hold)
         if self.observe is not None:
-            self.observe(race)
-        changes = RaceChanges(self._monitor, pvds, race, lambda new: decide(new).ranking)
-        self._lingering.sweep()
-        farewell = self._lingering if decision.quiet else None
-        release = farewell.release if farewell is not None else close_now
-        run: Stage[T] | None = quietly if farewell is not None and quietly is not None else stage
+            self.observe(course.race)
+        return course
+
+    async def _race(
+        self,
+        course: Course[RaceChanges],
+        stage: Noting[T] | None = None,
+        discard: Callable[[T], Awaitable[None]] | None = None,
+        quietly: Stage[T] | None = None,
+    ) -> tuple[Driven[T], RaceReport, Holding | None]:
+        """One race. ``quietly`` is the stage where policy asks for silence, if it is another one then.
+
+        The last value is of an exclusive PvD.
+        """
         try:
             driven = await drive(
-                race,
+                course.race,
                 self.resolver,
-                changes=None if local else changes,
-                stage=run,
+                changes=course.changes,
+                stage=quietly if course.farewell is not None and quietly is not None else stage,
                 discard=discard,
-                release=release,
+                release=course.release,
                 on_need=self.on_need,
             )
         finally:
-            report = RaceReport.of(race, ready)
-            if not local:
-                self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
-                self._probing.heard(report)
-                if self._store is not None:
-                    self._store.keep(self._decisions.history)
-            self._tell(report)
-        if not isinstance(race.outcome, Won):
-            needed = [*requirements(policy), *(origin.layers() if origin is not None else ())]
-            free = not decision.ranking.ranked and rank(pvds, endpoint, needed).ranked
-            raise failure(report, prohibited=bool(free))
-        held = None
-        winner = race.outcome.attempt.candidate
-        if winner.pvd.exclusive:
-            noted = [] if stage is None else [sock for candidate, sock in stage.noted if candidate is winner]
-            sock = weakref.ref(driven.sock) if driven.sock is not None else noted[0]
-            held = self._hold(winner.pvd, sock, self._decisions.priority(endpoint, policy, label, origin))
-        return driven, report, farewell, held
-
-    def _tell(self, report: RaceReport) -> None:
-        for hook in self.hooks:
-            try:
-                hook(report)
-            except Exception:
-                log.exception("hook %r failed on the report of %s", hook, report.endpoint)
+            report = self._courses.conclude(course, self.hooks)
+        self._courses.check(course, report)
+        if stage is not None:
+            return driven, report, self._courses.hold(course, stage.socket_of(course.race))
+        sock = driven.sock
+        assert sock is not None
+        return driven, report, self._courses.hold(course, lambda: weakref.ref(sock))

@@ -12,20 +12,19 @@ import anyio
 from .best import ANYWHERE, Best, usable
 from .calls import check_endpoint, check_label, check_policy, check_timeout, nobody_yet
 from .decisions import NO_PVDS
-from .discovery.diff import PvdChange
-from .holdings import Holding
 from .model import is_loopback
+from .paths import objection
 from .ranking.explanation import explain
 
 if TYPE_CHECKING:
-    import socket
-    import weakref
     from collections.abc import AsyncGenerator
 
     from .decisions import Decisions
+    from .discovery.diff import PvdChange
     from .dns.resolver import PvdResolver
     from .model import Endpoint, ProvisioningDomain, PvdSet, Ranking
     from .monitor import Monitor
+    from .paths import Path
     from .policy import Policy
     from .ranking.explanation import Explanation
 
@@ -68,6 +67,20 @@ class Following(ABC):
         ranking = self._decisions.decide(pvds, endpoint, policy, label, ready, time.monotonic()).ranking
         layers = [name for name, _ in self._decisions.layers(endpoint, policy, label)]
         return explain(endpoint, ranking, layers, self.resolver.servers)
+
+    def objection(self, path: Path) -> str | None:
+        """Why a connection may not be used any more, in a few words; None if it may.
+
+        Its PvD has gone or is another attachment, is behind a captive portal now, or policy as it stands
+        forbids it: for pools, before a connection is used again. It looks at the last `snapshot`: await that
+        first. Nothing is said against what is only worse than another. Raises RuntimeError if there was none.
+        """
+        if is_loopback(path.endpoint.host):
+            return None
+        pvds, now = self._monitor.snapshot, time.monotonic()
+        label = path.label or self._label
+        decision = self._decisions.decide(pvds, path.endpoint, path.policy, label, path.ready, now)
+        return objection(path, pvds, decision.ranking)
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after the last `snapshot`, until the caller stops asking.
@@ -117,15 +130,6 @@ class Following(ABC):
         if not ranking.ranked:
             raise nobody_yet(endpoint if host else None, ranking, timeout)
         return usable(ranking)
-
-    def _hold(self, pvd: ProvisioningDomain, sock: weakref.ref[socket.socket], priority: int) -> Holding:
-        """A connection has an exclusive PvD now; who loses it to this one is told."""
-        holding = Holding(pvd.name, priority, lambda: (own := sock()) is not None and own.fileno() >= 0)
-        if lost := self._decisions.holdings.take(holding):
-            for other in lost:
-                other.preempt()
-            self._monitor.announce(PvdChange("preempted", pvd))
-        return holding
 
     def _ranking(self, pvds: PvdSet, endpoint: Endpoint, policy: Policy | None, label: str | None) -> Ranking:
         return self._decisions.decide(pvds, endpoint, policy, label, READY, time.monotonic()).ranking

@@ -30,15 +30,7 @@ def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking
     RFC 9623 s4: who comes is said before who goes: a race whose last PvD has gone is lost, and stays so.
     """
     here = {pvd.name: pvd for pvd in running}
-    still = {ranked.pvd.name for ranked in ranking.ranked}
-    forbidden = {ranked.pvd.name: _why_forbidden(ranked.excluded) for ranked in ranking.excluded}
-    leaving = {
-        pvd.name: reason
-        for pvd in running
-        if (
-            reason := _why_gone(pvd, new.get(pvd.name), required=pvd.name in still) or forbidden.get(pvd.name)
-        )
-    }
+    leaving = {pvd.name: reason for pvd in running if (reason := why_left(pvd, new, ranking))}
     order = list(here)
     events: list[Event] = []
     position = 0  # behind the last PvD that the new ranking has before this one
@@ -55,6 +47,15 @@ def changes(running: Sequence[ProvisioningDomain], new: PvdSet, ranking: Ranking
         order.insert(position, name)
         position += 1
     return [*events, *(PvdWithdrawn(name, reason) for name, reason in leaving.items())]
+
+
+def why_left(pvd: ProvisioningDomain, new: PvdSet, ranking: Ranking) -> str | None:
+    """Why a PvD in which something runs is to be left after the ``new`` snapshot; None if it is not."""
+    required = any(ranked.pvd.name == pvd.name for ranked in ranking.ranked)
+    if reason := _why_gone(pvd, new.get(pvd.name), required=required):
+        return reason
+    forbidden = (ranked.excluded for ranked in ranking.excluded if ranked.pvd.name == pvd.name)
+    return _why_forbidden(next(forbidden, None))
 
 
 def _why_forbidden(excluded: Reason | None) -> str | None:

@@ -17,6 +17,7 @@ from .lab import lab
 from .list import list_
 from .options import config_option
 from .probe import probe
+from .proxy import proxy
 from .resolve import resolve
 from .show import show
 
@@ -69,5 +70,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, show, explain, probe, history, lab, demo):
+for command in (list_, resolve, connect, show, explain, probe, proxy, history, lab, demo):
     app.add_command(command)

@@ -7,56 +7,30 @@ answer, a proxy's tunnel, what follows the transport handshake (TLS, the applica
 report through an eventfd that the same epoll watches, with the descriptors that say that a PvD came or went.
 
 Results are handled before the timer when both are due; time is read once a step.
+
+A race can be paused at its first transport handshake and go on later, in another task (`drive_to_handshake`):
+nothing of it runs meanwhile, and its sockets stay open.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import select
-import socket
-from collections import deque
-from dataclasses import dataclass
-from errno import EALREADY, EINPROGRESS, EISCONN
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..dns.messages import DnsFailure
 from ..net.lingering import close_now
-from ..net.sockets import describe, handshake, open_pinned, start_connect
-from ..net.tunnel import TunnelFailed
-from ..race.actions import Cancel, Connect, Lookup
-from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, Ready
-from ..race.race import Won
-from .stages import describe_stage
-from .tunnel import open_tunnel
-from .warmup import WarmUps
+from .performing import Driven as Driven
+from .performing import Performing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from anyio.abc import TaskGroup
+    from collections.abc import Awaitable, Callable
 
     from ..dns.conversations import Release
-    from ..race.actions import Action
-    from ..race.events import Event
     from ..race.race import Race
-    from .roles import Changes, Lookups, Pending, Stage
+    from .roles import Changes, Lookups, Stage
     from .warmup import OnNeed
 
 T = TypeVar("T")
-
-log = logging.getLogger("pvdrace")
-WRITABLE = select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP
-
-
-@dataclass(slots=True)
-class Driven(Generic[T]):
-    """What a race brought: the winner's socket, or the product of its stage; neither if it was lost."""
-
-    sock: socket.socket | None = None
-    product: T | None = None
 
 
 async def drive(
@@ -77,322 +51,70 @@ async def drive(
     called before the first packet in a PvD that has to be brought up (see `WarmUps`). Cancellation releases
     everything.
     """
-    driver = _Driver(race, lookups, changes, stage, release, on_need, clock)
+    driver = Performing(race, lookups, changes, stage, release, on_need, clock)
     try:
         actions = race.start(clock())
         if stage is None:
             actions = await driver.run(actions)
         if race.outcome is None:
-            try:
-                async with anyio.create_task_group() as driver.tasks:
-                    await driver.run(actions)
-            except BaseExceptionGroup as group:
-                raise sole(group) from None
+            await driver.run_with_tasks(actions)
         return driver.result()
     finally:
-        driver.close()
-        if discard is not None and driver.products:
-            with anyio.CancelScope(shield=True):
-                for product in driver.products.values():
-                    await discard(product)
+        await driver.end(discard)
 
 
-class _Driver(Generic[T]):
-    def __init__(
-        self,
-        race: Race,
-        lookups: Lookups,
-        changes: Changes | None,
-        stage: Stage[T] | None,
-        release: Release,
-        on_need: OnNeed | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self.race = race
-        self.lookups = lookups
-        self.changes = changes
-        self.stage = stage
-        self.release = release
-        self.clock = clock
-        self.tasks: TaskGroup | None = None  # made when something has to await on its own
-        self.inbox: deque[Event] = deque()
-        self.sockets: dict[int, socket.socket] = {}  # every socket that is ours, by attempt
-        self.connecting: dict[int, Connect] = {}  # by descriptor, while the handshake is under way
-        self.scopes: dict[int, anyio.CancelScope] = {}  # tasks, by lookup or attempt
-        self.products: dict[int, T] = {}
-        self.spares: dict[int, socket.socket] = {}  # keep what a stage may close, where that is not enough
-        self.warm_ups = None if on_need is None else WarmUps(on_need, self._resume, self._post)
-        self.epoll: select.epoll | None = None
-        self.bell = -1  # the eventfd that tasks ring
+async def drive_to_handshake(
+    race: Race,
+    lookups: Lookups,
+    *,
+    changes: Changes | None = None,
+    release: Release = close_now,
+    on_need: OnNeed | None = None,
+    clock: Callable[[], float] = anyio.current_time,
+) -> Paused:
+    """Run a race until its first transport handshake is done, or it is lost; the arguments as of `drive`."""
+    driver: Performing[Any] = Performing(race, lookups, changes, None, release, on_need, clock)
+    driver.pausing = True
+    try:
+        actions = await driver.run(race.start(clock()))
+        if race.outcome is None and not driver.connected:
+            await driver.run_with_tasks(actions)
+    except BaseException:
+        await driver.end(None)
+        raise
+    return Paused(driver)
 
-    # ------------------------------------------------------------------ the loop
 
-    async def run(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Perform actions until the race is over or, without a task group, until some need one: these."""
-        race = self.race
-        inbox = self.inbox
-        while True:
-            deferred = self._perform(actions)
-            if race.outcome is not None or deferred:
-                return deferred
-            if inbox:
-                actions = race.handle(inbox.popleft(), self.clock())
-                continue
-            now = self.clock()
-            if race.deadline <= now:
-                actions = race.tick(now)
-                continue
-            actions = ()
-            await self._wait(race.deadline)
+class Paused:
+    """A race that is paused at its first transport handshake, or is lost, with all that it holds.
 
-    def _perform(self, actions: Sequence[Action]) -> Sequence[Action]:
-        deferred: list[Action] = []
-        for action in actions:
-            if self.warm_ups is not None and self.warm_ups.keep(action, self.tasks, deferred):
-                continue
-            if isinstance(action, Connect):
-                if action.through is not None and self.tasks is None:
-                    deferred.append(action)
-                else:
-                    self._connect(action)
-            elif isinstance(action, Lookup):
-                if not self._lookup(action):
-                    deferred.append(action)
-            elif isinstance(action, Cancel):
-                self._cancel(action.target.id)
-        if self.warm_ups is not None and self.race.outcome is not None:
-            self.warm_ups.end()
-        return deferred
+    One of the three has to be called, once, in any task of the same event loop.
+    """
 
-    def _resume(self, actions: Sequence[Action]) -> None:
-        """Perform what a task has kept until now."""
-        self._perform(actions)
-        if self.inbox and self.bell >= 0:
-            os.eventfd_write(self.bell, 1)
+    def __init__(self, driver: Performing[Any]) -> None:
+        self._driver = driver
 
-    async def _wait(self, deadline: float) -> None:
-        """Wait for a socket, a task, a change of PvDs, or the deadline; what happened is in the inbox."""
-        epoll = self._watched()
-        with anyio.CancelScope(deadline=deadline):
-            await anyio.wait_readable(epoll.fileno())
-        pvds_changed = False
-        for descriptor, _ in epoll.poll(0):
-            attempt = self.connecting.get(descriptor)
-            if attempt is not None:
-                self._handshake_over(attempt)
-            elif descriptor == self.bell:
-                os.eventfd_read(descriptor)
-            else:
-                pvds_changed = True
-        if pvds_changed and self.changes is not None:
-            try:
-                self.inbox.extend(await self.changes.events())
-            except OSError as error:
-                log.warning("the race to %s goes on with the PvDs it has: %s", self.race.endpoint, error)
-
-    def _watched(self) -> select.epoll:
-        """The one descriptor that is readable when anything of this race happens."""
-        if self.epoll is None:
-            self.epoll = select.epoll()
-            for descriptor in self.connecting:
-                self.epoll.register(descriptor, WRITABLE)
-            for descriptor in self.changes.open() if self.changes is not None else ():
-                self.epoll.register(descriptor, select.EPOLLIN)
-        if self.tasks is not None and self.bell < 0:
-            self.bell = os.eventfd(1 if self.inbox else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            self.epoll.register(self.bell, select.EPOLLIN)
-        return self.epoll
-
-    def _post(self, event: Event) -> None:
-        """A task has a result."""
-        self.inbox.append(event)
-        if self.bell >= 0:
-            os.eventfd_write(self.bell, 1)
-
-    # ------------------------------------------------------------------ lookups
-
-    def _lookup(self, action: Lookup) -> bool:
-        answer = self.lookups.cached(action.pvd, action.name, action.type)
-        if answer is not None:
-            self.inbox.append(LookupAnswered(action.id, answer.addresses, answer.server, True))
-        elif self.tasks is None:
-            return False
-        else:
-            # RFC 8305 s3: AAAA, then A. The question leaves here: tasks start in any order (trio shuffles).
-            try:
-                pending = self.lookups.begin(
-                    action.pvd, action.name, action.type, families=action.families, release=self.release
-                )
-            except (OSError, ValueError) as error:
-                self.inbox.append(LookupFailed(action.id, str(error), None))
-            else:
-                self.tasks.start_soon(self._lookup_task, action, pending, self._scope(action.id))
-        return True
-
-    async def _lookup_task(self, action: Lookup, pending: Pending, scope: anyio.CancelScope) -> None:
-        with scope:
-            event: Event
-            try:
-                answer = await pending.answer()
-            except (DnsFailure, OSError, ValueError) as error:
-                event = LookupFailed(action.id, str(error), getattr(error, "server", None))
-            else:
-                event = LookupAnswered(action.id, answer.addresses, answer.server, answer.cached)
-            self._post(event)
-
-    # ------------------------------------------------------------------ attempts
-
-    def _connect(self, action: Connect) -> None:
-        pvd, local, remote, port, _ = action.candidate
+    async def settle(self) -> Driven[Any]:
+        """The handshake was all that was wanted: it has won. Nothing waits here."""
+        driver = self._driver
         try:
-            sock = open_pinned(pvd, socket.SOCK_STREAM, remote, port, local=local)
-        except OSError as error:
-            self.inbox.append(Failed(action.id, describe(error)))
-            return
-        self.sockets[action.id] = sock
-        code = start_connect(sock, pvd, remote, port)
-        if code == EINPROGRESS and pvd.is_loopback:
-            # The host answers itself before connect() is back: ask once more before waiting.
-            code = start_connect(sock, pvd, remote, port)
-        if code in (0, EISCONN):
-            self._established(action, sock)
-        elif code in (EINPROGRESS, EALREADY):
-            self.connecting[sock.fileno()] = action
-            if self.epoll is not None:
-                self.epoll.register(sock, WRITABLE)
-        else:
-            self._failed(action.id, describe(code))
-
-    def _handshake_over(self, action: Connect) -> None:
-        sock = self.sockets[action.id]
-        del self.connecting[sock.fileno()]
-        if self.epoll is not None:
-            self.epoll.unregister(sock)
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._failed(action.id, describe(code))
-        else:
-            self._established(action, sock)
-
-    def _established(self, action: Connect, sock: socket.socket) -> None:
-        measured = handshake(sock)
-        rtt = measured.rtt if measured is not None else None
-        if action.through is None:
-            self._connected(action, sock, rtt)
-        else:
-            assert self.tasks is not None  # the attempt was put off until there was one
-            scope = self._scope(action.id)
-            self.tasks.start_soon(self._tunnel_task, action, action.through, rtt, scope)
-
-    def _connected(self, action: Connect, sock: socket.socket, rtt: float | None) -> None:
-        """The transport to the endpoint is there."""
-        if self.stage is None:
-            self._post(Ready(action.id, rtt, sock.getsockname()[0]))
-            return
-        assert self.tasks is not None  # a race with a stage has a task group from its start
-        self._post(Connected(action.id, rtt))
-        self.tasks.start_soon(self._stage_task, self.stage, action, self._scope(action.id))
-
-    async def _tunnel_task(
-        self, action: Connect, proxy: str, rtt: float | None, scope: anyio.CancelScope
-    ) -> None:
-        sock = self.sockets.pop(action.id, None)
-        if sock is None:
-            return  # cancelled and closed before this task began
-        with scope:
-            try:
-                await open_tunnel(sock, proxy, self.race.endpoint)
-            except BaseException as error:
-                self.release(sock)
-                if not isinstance(error, TunnelFailed):
-                    raise
-                self._post(Failed(action.id, str(error)))
-            else:
-                if scope.cancel_called:  # in the same step: nobody would end what follows
-                    self.release(sock)
-                    return
-                self.sockets[action.id] = sock
-                self._connected(action, sock, rtt)
-
-    async def _stage_task(self, stage: Stage[T], action: Connect, scope: anyio.CancelScope) -> None:
-        sock = self.sockets.pop(action.id, None)
-        if sock is None:
-            return  # cancelled and closed before this task began
-        with scope:
-            event: Event
-            try:
-                local = self._copy(action.id, sock)
-                # The socket is the stage's own now.
-                self.products[action.id] = await stage(sock, action.candidate)
-            except Exception as error:  # whatever an application's check raises is this attempt's failure
-                event = Failed(action.id, describe_stage(error))
-            else:
-                event = Ready(action.id, None, local)
-            self._post(event)
-
-    def _copy(self, attempt: int, sock: socket.socket) -> str:
-        """The socket's address; and a second descriptor, where what a stage closes must not be gone."""
-        try:
-            if self.release is not close_now:
-                self.spares[attempt] = sock.dup()
-            return str(sock.getsockname()[0])
-        except OSError:
-            sock.close()
-            raise
-
-    def _failed(self, attempt: int, error: str) -> None:
-        self.sockets.pop(attempt).close()
-        self.inbox.append(Failed(attempt, error))
-
-    def _cancel(self, subject: int) -> None:
-        if self.warm_ups is not None:
-            self.warm_ups.forget(subject)
-        scope = self.scopes.pop(subject, None)
-        if scope is not None:
-            scope.cancel()
-        sock = self.sockets.pop(subject, None)
-        if sock is not None:
-            if self.connecting.pop(sock.fileno(), None) is not None and self.epoll is not None:
-                self.epoll.unregister(sock)
-            self.release(sock)
-
-    # ------------------------------------------------------------------ the end
-
-    def result(self) -> Driven[T]:
-        """Take the winner out of the registry; the rest is closed by `close`."""
-        outcome = self.race.outcome
-        if not isinstance(outcome, Won):
-            return Driven()
-        winner = outcome.attempt.id
-        if self.stage is None:
-            return Driven(self.sockets.pop(winner))
-        if winner in self.spares:
-            self.spares.pop(winner).close()
-        return Driven(None, self.products.pop(winner))
-
-    def close(self) -> None:
-        """Close every descriptor that is still ours."""
-        try:
-            for sock in (*self.sockets.values(), *self.spares.values()):
-                self.release(sock)
+            driver.settle()
+            return driver.result()
         finally:
-            self.sockets.clear()
-            self.spares.clear()
-            if self.epoll is not None:
-                self.epoll.close()
-                if self.changes is not None:
-                    self.changes.close()
-            if self.bell >= 0:
-                os.close(self.bell)
+            await driver.end(None)
 
-    def _scope(self, subject: int) -> anyio.CancelScope:
-        scope = self.scopes[subject] = anyio.CancelScope()
-        return scope
+    async def resume(self, stage: Stage[T], discard: Callable[[T], Awaitable[None]] | None) -> Driven[T]:
+        """Go on, with a stage after each handshake, the one that is done among them; else as `drive`."""
+        driver: Performing[T] = self._driver
+        try:
+            if driver.race.outcome is None:
+                driver.pausing = False
+                driver.stage = stage
+                await driver.run_with_tasks(driver.unfinished())
+            return driver.result()
+        finally:
+            await driver.end(discard)
 
-
-def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception of a group that holds but one, however deep; else the group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    async def close(self) -> None:
+        """Nothing of it is wanted any more."""
+        await self._driver.end(None)

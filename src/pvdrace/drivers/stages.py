@@ -16,6 +16,7 @@ from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
 from ..net.sockets import describe
+from ..race.outcome import Won
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
     from ..model import Candidate
+    from ..race.race import Race
     from .roles import Stage
 
 T = TypeVar("T")
@@ -68,6 +70,16 @@ class Noting(Generic[T]):
         if candidate.pvd.exclusive:
             self.noted.append((candidate, weakref.ref(sock)))
         return await self.stage(sock, candidate)
+
+    def socket_of(self, race: Race) -> Callable[[], weakref.ref[socket.socket]]:
+        """Where to find the socket of the winner of an exclusive PvD."""
+
+        def find() -> weakref.ref[socket.socket]:
+            assert isinstance(race.outcome, Won)
+            winner = race.outcome.attempt.candidate
+            return next(sock for candidate, sock in self.noted if candidate is winner)
+
+        return find
 
 
 class StreamStage:

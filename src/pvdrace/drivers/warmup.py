@@ -69,6 +69,15 @@ class WarmUps:
         for warm_up in self._by_name.values():
             warm_up.waiting.pop(subject, None)
 
+    def pause(self) -> list[Packets]:
+        """The tasks were cancelled with their group: what waited for them, to be kept anew."""
+        waiting: list[Packets] = []
+        for name, warm_up in list(self._by_name.items()):
+            if not warm_up.over:
+                waiting += warm_up.waiting.values()
+                del self._by_name[name]
+        return waiting
+
     def end(self) -> None:
         """The race is over: what is still being brought up is not needed any more."""
         for warm_up in self._by_name.values():

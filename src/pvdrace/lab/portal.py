@@ -10,7 +10,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from .plan import PORTAL_API_NAME, PORTAL_API_PORT, PORTAL_HTTP_PORT, PORTAL_TLS_PORT
-from .web_server import read_headers, tls_context
+from .web_server import read_body, read_headers, tls_context
 
 if TYPE_CHECKING:
     import socket
@@ -28,7 +28,7 @@ async def serve_api(captive: Callable[[], bool], certificate: str, sock: socket.
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError, ssl.SSLError):
             while request := await reader.readline():
-                await read_headers(reader)
+                await read_body(await read_headers(reader), reader)
                 if (*request.decode("latin-1").split(), "", "")[1] == "/captive":
                     state = {"captive": captive(), "user-portal-url": API_PAGE}
                     kind, body = "application/captive+json", json.dumps(state).encode()
@@ -51,7 +51,7 @@ async def serve_portal(login_url: str, certificate: str, sockets: list[tuple[int
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError, ssl.SSLError):
             while request := await reader.readline():
-                await read_headers(reader)
+                await read_body(await read_headers(reader), reader)
                 path = (*request.decode("latin-1").split(), "", "")[1]
                 if path == "/login":
                     head = (

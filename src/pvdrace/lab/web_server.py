@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import random
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.02  # seconds that a silent TLS client has to speak first
 _MAX_DOWNLOAD = 1 << 30
+_BLOCK = 65521
+_ZEROS_PATH, _PATTERN_PATH = "/bytes/", "/pattern/"
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
 
 Name = Callable[[str], str]
@@ -102,17 +106,26 @@ class _Handler:
 async def respond(
     request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
 ) -> bool:
-    """One HTTP/1.1 exchange; whether the connection stays. ``/generate_204`` is empty, ``/bytes/N`` is N
-    bytes."""
+    """One HTTP/1.1 exchange; whether the connection stays.
+
+    ``/generate_204`` is empty, ``/bytes/N`` is N zero bytes, ``/pattern/N`` the first N bytes of `pattern`,
+    ``/sha256`` the digest of the body that was sent, in hexadecimal.
+    """
     method, path, version = (*request.decode("latin-1").split(), "", "")[:3]
     headers = await read_headers(reader)
+    if headers.get("expect", "").lower() == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    digest = await read_body(headers, reader)
     body = f"{name}\n".encode()
     status, keep = "200 OK", version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
     if path == "/generate_204":
         status, body = "204 No Content", b""
-    length = len(body)
-    if path.startswith("/bytes/"):
-        length = min(int(path[7:]), _MAX_DOWNLOAD)
+    elif path == "/sha256":
+        body = f"{digest}\n".encode()
+    length, block = len(body), body
+    for prefix, content in ((_ZEROS_PATH, bytes(_BLOCK)), (_PATTERN_PATH, pattern(_BLOCK))):
+        if path.startswith(prefix):
+            length, block = min(int(path[len(prefix) :]), _MAX_DOWNLOAD), content
     head = [
         f"HTTP/1.1 {status}",
         f"Server: pvdrace-lab/{name}",
@@ -123,22 +136,44 @@ async def respond(
     writer.write("\r\n".join([*head, "", ""]).encode())
     if method == "HEAD":
         return keep
-    if not path.startswith("/bytes/"):
-        writer.write(body)
-        return keep
     while length > 0:
-        writer.write(bytes(min(length, 65536)))
-        length -= 65536
+        writer.write(block[:length])
+        length -= len(block)
         await writer.drain()
     return keep
 
 
+def pattern(size: int) -> bytes:
+    """Bytes that repeat after a prime number of them, so that no two buffers are alike."""
+    block = random.Random("pattern").randbytes(_BLOCK)
+    return (block * (size // _BLOCK + 1))[:size]
+
+
 async def read_headers(reader: asyncio.StreamReader) -> dict[str, str]:
-    """Header fields by lower-case name; the body, if any, is read and thrown away."""
+    """Header fields by lower-case name."""
     headers: dict[str, str] = {}
     while (line := (await reader.readline()).decode("latin-1").rstrip("\r\n")) != "":
         key, _, value = line.partition(":")
         headers[key.lower()] = value.strip()
-    if size := int(headers.get("content-length", "0")):
-        await reader.readexactly(size)
     return headers
+
+
+async def read_body(headers: dict[str, str], reader: asyncio.StreamReader) -> str:
+    """Read a body, with a length or in chunks (RFC 9112 s6); its SHA-256."""
+    digest = hashlib.sha256()
+
+    async def take(left: int) -> None:
+        while left:
+            data = await reader.readexactly(min(left, _BLOCK))
+            digest.update(data)
+            left -= len(data)
+
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        while size := int((await reader.readline()).split(b";")[0], 16):
+            await take(size)
+            await reader.readline()
+        while (await reader.readline()).strip():
+            pass  # trailers
+    else:
+        await take(int(headers.get("content-length", "0")))
+    return digest.hexdigest()
