@@ -56,10 +56,10 @@ if [ "$what" != docs ]; then
 fi
 if [ "$what" = test ] || [ "$what" = oldest ] || [ "$what" = bench ]; then
     # shellcheck disable=SC2046
-    install_packages $(missing curl:curl git:git tmux:tmux chromium:chromium)
+    install_packages $(missing curl:curl git:git tmux:tmux)
 fi
-if [ "$what" = test ]; then
-    # The page of a race is looked at in a browser, which is too much to unpack somewhere.
+if [ "$what" = test ] || [ "$what" = oldest ]; then
+    # Chromium is too much to unpack somewhere.
     browser=$(missing chromium:chromium chromedriver:chromium-driver)
     if [ -n "$browser" ] && [ "$(id -u)" != 0 ]; then
         say "as root: apt-get install $browser (without it the tests in a browser fail)"
