@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: tools/setup.sh VENV demo|test|bench|docs
+# Usage: tools/setup.sh VENV demo|test|oldest|bench|docs
 # Makes the virtual environment and installs the Debian packages that are missing. Packages are the ones that
 # start no service; without root they are unpacked into .tools/ and nothing of the system is touched.
 set -eu
@@ -54,7 +54,7 @@ if [ "$what" != docs ]; then
     # shellcheck disable=SC2046 # a list of words is meant
     install_packages $(missing ip:iproute2 nft:nftables dnsmasq:dnsmasq-base)
 fi
-if [ "$what" = test ] || [ "$what" = bench ]; then
+if [ "$what" = test ] || [ "$what" = oldest ] || [ "$what" = bench ]; then
     # shellcheck disable=SC2046
     install_packages $(missing curl:curl)
 fi
@@ -77,6 +77,9 @@ case $what in
     test) set -- -e '.[trio,cli,lab]' --group test ;;
     bench) set -- -e '.[trio,cli,lab]' --group test --group bench ;;
     docs) set -- -e '.[trio,cli,lab]' --group docs ;;
+    oldest) # the tools of the tests, with the oldest client libraries that the adapters are for
+        # shellcheck disable=SC2046
+        set -- -e '.[trio,cli,lab]' --group runner $("$venv/bin/python" tools/lowest.py clients) ;;
     *) say "unknown: $what"; exit 2 ;;
 esac
 say "pip install $*"

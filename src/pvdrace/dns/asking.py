@@ -57,7 +57,7 @@ class BlockingResolver(Memory):
 
 
 class Asking:
-    """A question that has left: watch `fileno` until `due`, `proceed`, until it has an outcome; `close` it."""
+    """A question that has left: watch `fileno` until `due`, `proceed` until it has an outcome; `close` it."""
 
     __slots__ = ("_memory", "_name", "_performer", "_pvd", "_type", "due", "fileno")
 

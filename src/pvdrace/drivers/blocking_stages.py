@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class SocketStage:
     """TLS where a context is given, certificate verified; then the application's check where there is one.
 
-    ``options`` are for `ssl.SSLContext.wrap_socket`. The check gets the socket, which does not block, and
+    ``wrap``: what makes TLS of a socket, the context's own way by default; ``options`` are for it. The check
+    gets the socket, which does not block, and
     must not make it; where it has to wait it is a generator that yields EPOLLIN or EPOLLOUT.
     """
 
@@ -30,18 +31,20 @@ class SocketStage:
         context: ssl.SSLContext | None,
         hostname: str | None,
         check: Check | None = None,
+        *,
+        wrap: Callable[..., ssl.SSLSocket] | None = None,
         **options: Any,
     ) -> None:
-        self.context = context
         self.hostname = hostname
         self.check = check
+        self.wrap = wrap or (context.wrap_socket if context is not None else None)
         self.options = options
 
     def __call__(self, sock: socket.socket, candidate: Candidate) -> Generator[int, None, socket.socket]:
         """Make the socket one that has done all that was asked."""
         try:
-            if self.context is not None:
-                secure = sock = self.context.wrap_socket(
+            if self.wrap is not None:
+                secure = sock = self.wrap(
                     sock, server_hostname=self.hostname, do_handshake_on_connect=False, **self.options
                 )
                 yield from _shake_hands(secure)

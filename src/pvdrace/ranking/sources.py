@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..model import Ranking, Reason
+from ..model import LocalAddress, Ranking, Reason, is_loopback
 
 
 def from_source(ranking: Ranking, source: str) -> Ranking:
     """Only the PvDs that have the address run, in its family alone, and send from no other in it.
 
-    Everybody else is excluded for that. The loopback sends from whatever it is told.
+    Everybody else is excluded for that. To the host itself one comes from an address of the loopback.
     """
     family = 6 if ":" in source else 4
     ranked, excluded = [], list(ranking.excluded)
     for one in ranking.ranked:
         pvd = one.pvd
-        if pvd.is_loopback:
-            ranked.append(one._replace(families=tuple(f for f in one.families if f == family)))
+        if pvd.is_loopback and is_loopback(source):
+            only = replace(pvd, addresses=(LocalAddress(source, 8 if family == 4 else 128),))
+            ranked.append(one._replace(pvd=only, families=(family,)))
         elif any(own.address == source for own in pvd.addresses) and family in one.families:
             own = tuple(a for a in pvd.addresses if a.family != family or a.address == source)
             ranked.append(one._replace(pvd=replace(pvd, addresses=own), families=(family,)))

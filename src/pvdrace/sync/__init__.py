@@ -13,13 +13,17 @@ from .connector import Connector as Connector
 from .default import connect as connect
 from .default import default_connector as default_connector
 from .default import open_connection as open_connection
+from .installing import installed as installed
 from .provisional import Provisional as Provisional
+from .sockets import create_connection as create_connection
 
 __all__ = [
     "Connection",
     "Connector",
     "Provisional",
     "connect",
+    "create_connection",
     "default_connector",
+    "installed",
     "open_connection",
 ]

@@ -139,7 +139,7 @@ class Connector:
 
         As `pvdrace.Connector.objection`, and it takes a new look itself: one system call, if nothing changed.
         """
-        if path.pvd.is_loopback:
+        if is_loopback(path.endpoint.host):
             return None
         races, now = self._races, time.monotonic()
         with races.lock:

@@ -73,11 +73,13 @@ class LeavingTls(ssl.SSLSocket):
         super()._real_close(*arguments)  # type: ignore[misc]
 
 
-def quiet(sock: socket.socket, lingering: Lingering) -> socket.socket:
-    """The same connection, as a socket that leaves quietly; the one given may be no more.
+def quiet(sock: socket.socket, lingering: Lingering | None) -> socket.socket:
+    """The same connection, as a socket that leaves quietly if it has to; the one given may be no more.
 
     A TLS socket of a context's own class (``SSLContext.sslsocket_class``) stays as it is.
     """
+    if lingering is None:
+        return sock
     if type(sock) is ssl.SSLSocket:
         sock.__class__ = LeavingTls
         sock.lingering = lingering  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..calls import check_timeout, tls_name
 from ..drivers.blocking_stages import SocketStage
 from ..race.report import RaceReport
+from .leaving import quiet
 
 if TYPE_CHECKING:
     import socket
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..course import Course
     from ..paths import Path
     from .monitor import ThreadsChanges
-    from .races import Driver, Races, Stage, Winner
+    from .races import Driver, Races, Stage, Take, Winner
 
 
 class Provisional:
@@ -90,13 +91,17 @@ class Provisional:
         winner = self._go_on(None, "tcp", None)
         return winner.sock, winner.report
 
+    def settle_into(self, take: Take) -> RaceReport:
+        """As `settle`; ``take`` gets the socket, and where it goes in the end, and says what it becomes."""
+        return self._go_on(None, "tcp", None, take).report
+
     def close(self) -> None:
         """Nothing of it is wanted any more. Harmless when done twice, or after the race is over."""
         driver, self._driver = self._driver, None
         if driver is not None:
             self._races.give_up(self._course, driver)
 
-    def _go_on(self, stage: Stage | None, ready: str, timeout: float | None) -> Winner:
+    def _go_on(self, stage: Stage | None, ready: str, timeout: float | None, take: Take = quiet) -> Winner:
         driver, self._driver = self._driver, None
         if driver is None:
             raise _over()
@@ -109,7 +114,7 @@ class Provisional:
         except BaseException:
             self._races.give_up(self._course, driver)
             raise
-        return self._races.conclude(self._course, driver)
+        return self._races.conclude(self._course, driver, take)
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,8 @@ from .leaving import SharedLingering, quiet
 from .monitor import BlockingMonitor, ThreadsChanges
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..config.configuration import Configuration
     from ..course import Course, Hook, Observer
     from ..drivers.blocking_roles import BlockingStage
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     Driver = BlockingDriver[socket.socket]
     Stage = BlockingStage[socket.socket]
+    Take = Callable[[socket.socket, SharedLingering | None], socket.socket]
 
 
 class Winner(NamedTuple):
@@ -165,8 +168,12 @@ class Races:
             self.conclude(course, driver)  # nobody wins without a stage: this raises
         return driver
 
-    def conclude(self, course: Course[ThreadsChanges], driver: Driver) -> Winner:
-        """The race is over: close what is left of it, learn, tell the hooks; the winner, or its exception."""
+    def conclude(self, course: Course[ThreadsChanges], driver: Driver, take: Take = quiet) -> Winner:
+        """The race is over: close what is left of it, learn, tell the hooks; the winner, or its exception.
+
+        ``take`` makes the winner's socket what the caller gets: with a `SharedLingering` it has to go quietly
+        in the end.
+        """
         sock: socket.socket | None = None
         try:
             if isinstance(course.race.outcome, Won):
@@ -175,7 +182,7 @@ class Races:
         finally:
             report = self.give_up(course, driver)
         try:
-            return self._won(course, sock, report)
+            return self._won(course, sock, report, take)
         except PvdRaceError as error:
             raise error from next(reversed(driver.errors.values()), None)
 
@@ -187,11 +194,13 @@ class Races:
         tell(self.hooks, report)
         return report
 
-    def _won(self, course: Course[ThreadsChanges], sock: socket.socket | None, report: RaceReport) -> Winner:
+    def _won(
+        self, course: Course[ThreadsChanges], sock: socket.socket | None, report: RaceReport, take: Take
+    ) -> Winner:
         with self.lock:
             self._courses.check(course, report)
             assert sock is not None
-            own = sock if course.farewell is None else quiet(sock, self.lingering)
+            own = take(sock, None if course.farewell is None else self.lingering)
             return Winner(own, report, self._courses.hold(course, lambda: weakref.ref(own)))
 
     def _driver(
