@@ -18,6 +18,7 @@ import pvdrace
 from pvdrace.config import ADDRESS_TABLES, PvdConfig, parse
 from pvdrace.config.policy_file import CONDITIONS, POLICY_KEYS, SHARED_TABLES
 from pvdrace.config.probe_settings import DETECTORS, PROBE_LISTS, PROBE_VALUES, ProbeSettings
+from pvdrace.config.proxy_settings import LISTEN_KEYS, PROXY_KEYS, USER_KEYS, ProxySettings
 from pvdrace.config.pvds import OWN_KEYS
 from pvdrace.config.tables import TABLE_KEYS
 from pvdrace.lab import Lab
@@ -120,7 +121,18 @@ def test_the_architecture_knows_every_room_and_every_file_in_them() -> None:
     assert [room for room in rooms if f"  {room}/ " not in text] == []
     files = [
         path
-        for room in (".", "config", "ranking", "race", "drivers", "net", "dns", "telemetry", "probes")
+        for room in (
+            ".",
+            "config",
+            "ranking",
+            "race",
+            "drivers",
+            "net",
+            "dns",
+            "telemetry",
+            "probes",
+            "pictures",
+        )
         for path in (package / room).glob("*.py")
     ]
     assert [path.name for path in files if path.name not in text and path.stem[0] != "_"] == []
@@ -259,7 +271,7 @@ CONFIGURATION = DOCS / "configuration.md"
 
 
 def test_every_key_of_a_configuration_is_documented() -> None:
-    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd", "probe"]
+    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd", "probe", "proxy"]
     assert [code(row[0]) for row in table(CONFIGURATION, "Top level")] == top
     assert [code(row[0]) for row in table(CONFIGURATION, "`[[pvd]]`")] == [f.name for f in fields(PvdConfig)]
     assert [code(row[0]) for row in table(CONFIGURATION, "`[policy]`")] == list(POLICY_KEYS)
@@ -276,8 +288,28 @@ def test_every_key_of_a_configuration_is_documented() -> None:
     assert list(shown["rule"][0]["match"]) == list(CONDITIONS)
     keys = [code(row[0]) for row in table(CONFIGURATION, "`[probe]`")]
     assert set(keys) == set(shown["probe"]) == {*PROBE_VALUES, *PROBE_LISTS}
+    assert (
+        [code(row[0]) for row in table(CONFIGURATION, "`[proxy]`")]
+        == list(PROXY_KEYS)
+        == list(shown["proxy"])
+    )
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[proxy.listen]]`")] == list(LISTEN_KEYS)
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[proxy.user]]`")] == list(USER_KEYS)
+    assert {*shown["proxy"]["listen"][0], "profile"} == {*LISTEN_KEYS}
+    assert {*shown["proxy"]["user"][0], "policy"} == {*USER_KEYS}
     names = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[policy]`")}["capacity_profile"]
     assert re.findall(r"`([\w-]+)`", names) == [kind.value for kind in CapacityProfile]
+
+
+def test_the_defaults_of_the_proxy_are_documented() -> None:
+    left_out = {code(row[0]): row[2] for row in table(CONFIGURATION, "`[proxy]`")}
+    settings = ProxySettings()
+    for key in ("max_connections", "handshake_timeout", "connect_timeout", "idle_timeout", "drain_timeout"):
+        assert float(left_out[key]) == getattr(settings, key)
+    for key in ("allow_remote", "allow_local"):
+        assert left_out[key] == f"`{str(getattr(settings, key)).lower()}`"
+    assert tuple(int(port) for port in left_out["tls_ports"].split(", ")) == settings.tls_ports
+    assert [f"`{listen}`" for listen in settings.listen] == [left_out["listen"]]
 
 
 def test_the_detectors_and_times_of_probes_are_documented() -> None:
