@@ -9,6 +9,7 @@ import pytest
 
 from pvdrace.policy import Policy
 from pvdrace.race.report import RaceReport
+from pvdrace.redaction import redact
 from pvdrace.telemetry.log_lines import LoggingSink
 from pvdrace.testing.scenario import blackhole, impostor, ok, pvd, refused, scenario
 from telling_reports import SECRETS, with_secrets
@@ -82,8 +83,29 @@ def test_a_race_without_a_winner_says_so(
     assert logged(report, caplog)[-1].endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("refused", "refused"),
+        ("a?b=c, x@y", "a?b=c, x@y"),
+        ("http://192.0.2.1:3128", "http://192.0.2.1:3128"),
+        ("http://user:secret@192.0.2.1:3128", "http://***@192.0.2.1:3128"),
+        ("socks5://token@[2001:db8::1]:1080/", "socks5://***@[2001:db8::1]:1080/"),
+        ("http://user:pa?ss/w#rd@192.0.2.1:80", "http://***@192.0.2.1:80"),
+        ("behind a captive portal (http://192.0.2.1/in?mac=1&t=2)", "behind a captive portal (http://192.0.2.1/in?***)"),
+        ("https://a.example/b#token, then more", "https://a.example/b#***, then more"),
+        ("https://h/?next=http://u:p@h2/?x", "https://h/?***"),
+        ("two: http://a:b@c/ https://d?e", "two: http://***@c/ https://d?***"),
+        ("a\nb\x1b[2J", "a b [2J"),
+        ("x" * 501, "x" * 497 + "..."),
+    ],
+)  # fmt: skip
+def test_no_secret_and_no_query_is_passed_on(text: str, clean: str) -> None:
+    assert redact(text) == clean
+
+
 def test_the_lines_hold_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     text = "\n".join(logged(with_secrets(), caplog))
-    assert "https://api.example/x?…" in text
-    assert "http://192.0.2.1/in?…" in text
+    assert "https://api.example/x?***" in text
+    assert "http://192.0.2.1/in?***" in text
     assert [secret for secret in SECRETS if secret in text] == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..pictures.clean import clean
 from ..race.timeline import moments
+from ..redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +32,9 @@ class LoggingSink:
         log = self.logger
         if log.isEnabledFor(logging.DEBUG):
             for line in (*_ranking(report), *_events(report)):
-                log.debug("%s: %s", report.endpoint, clean(line))
+                log.debug("%s: %s", report.endpoint, redact(line))
         if log.isEnabledFor(logging.INFO):
-            log.info("%s", clean(f"{report.summary()}{_outcome(report)}"))
+            log.info("%s", redact(f"{report.summary()}{_outcome(report)}"))
 
 
 def _ranking(report: RaceReport) -> Iterator[str]:

@@ -15,7 +15,7 @@ import anyio
 from opentelemetry import metrics, trace
 
 from .._version import __version__
-from ..pictures.clean import clean
+from ..redaction import redact
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -127,7 +127,7 @@ class _Race:
             "pvdrace.outcome": self._fate(lookup.outcome),
         }
         if lookup.server is not None:
-            attributes["network.peer.address"] = clean(lookup.server)
+            attributes["network.peer.address"] = redact(lookup.server)
         if lookup.outcome == "answered":
             attributes["dns.answers"] = list(lookup.addresses)
         name = f"DNS lookup {self.report.endpoint.host}"
@@ -184,7 +184,7 @@ class _Race:
         if attempt.local is not None:
             attributes["network.local.address"] = attempt.local
         if attempt.through is not None:
-            attributes["pvdrace.proxy"] = clean(attempt.through)
+            attributes["pvdrace.proxy"] = redact(attempt.through)
         if attempt.rtt is not None:
             attributes["pvdrace.rtt"] = attempt.rtt
         return attributes
@@ -224,7 +224,7 @@ def _fail(span: Span, error: str | None) -> None:
 
 
 def _text(words: object) -> str:
-    return clean(str(words or ""))
+    return redact(str(words or ""))
 
 
 def _elapsed(report: RaceReport) -> float:
