@@ -78,7 +78,7 @@ def test_on_eighty_columns_what_belongs_to_a_pvd_stands_below_its_name() -> None
         "unmetered",
         "lte        2. cost: variable      1      1    1                   999 B   10 B",
         "variable",
-        "tun0       link down",
+        "tun0",
         "link down",
         "old        gone                   2      2    2",
         "",

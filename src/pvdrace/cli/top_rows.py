@@ -50,10 +50,14 @@ def narrow_row_of(row: Overview, latency: bool) -> list[Cell]:
     price = cost(row.pvd) if row.pvd is not None else ""
     rates = [each.lines for each in _rates(row)]
     *counts, received, sent = _counts(row)
-    place = [f"{row.place}."] if row.place is not None else []
+    because = list(row.because)
+    if row.place is not None:
+        because[:1] = [f"{row.place}. {because[0]}" if because else f"{row.place}."]
+    elif row.because == reach.lines:
+        because = []
     return [
         cell(*name.lines, *reach.lines, price, style=name.style),
-        cell(*[" ".join([*place, *row.because[:1]])], *row.because[1:]),
+        cell(*because),
         *learnt,
         *counts,
         cell(*received.lines, *rates[0]),
