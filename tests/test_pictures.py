@@ -392,6 +392,16 @@ def test_the_scale_of_short_and_long_races(until: float, expected: list[str]) ->
     assert labels(ticks(until, STEPS), until) == expected
 
 
+@every_race
+def test_the_scale_has_its_zero_and_its_unit_on_a_phone_too(report: RaceReport) -> None:
+    for axis in parsed(report).classed("axis"):
+        shown = [text.words() for text in axis.all("text")]
+        phone = [text.words() for text in axis.all("text") if text not in axis.classed("minor")]
+        for texts in (shown, phone):
+            assert texts[0] == "0" and all(text.endswith((" ms", " s")) for text in texts[1:])
+        assert 2 <= len(phone) <= 5
+
+
 @pytest.mark.parametrize(("scheme", "palette"), [("light", LIGHT), ("dark", DARK)])
 def test_the_contrast_of_every_colour(scheme: str, palette: dict[str, str]) -> None:
     """WCAG 2.2: 4.5 to 1 for text (1.4.3), 3 to 1 for bars (1.4.11), on every ground there is."""

@@ -48,11 +48,11 @@ svg.track{display:block;width:100%;height:24px;overflow:visible}
 .tip{display:none;position:absolute;z-index:1;top:100%;left:.5rem;right:.5rem;max-width:44rem;width:fit-content;
 padding:.5rem .75rem;background:var(--ink);color:var(--ground);border-radius:6px;font-size:.85rem;
 font-weight:400}
-.row:hover>.tip,.row:focus>.tip,.head:hover>.tip,.head:focus>.tip,.out li:hover>.tip,
-.out li:focus>.tip{display:block}
+.row:hover>.tip,.row:focus>.tip,.head:hover>.tip,.head:focus>.tip,.gone:hover>.tip,
+.gone:focus>.tip{display:block}
 .out{list-style:none;margin:.75rem 0 0;padding:0}
-.out li{position:relative;padding:.15rem .5rem}
-.note,.what{overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3}
+.gone{position:relative;padding:.15rem .5rem}
+.note,.what{overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2}
 """
 _TABLES = """
 .scroll{overflow-x:auto}
@@ -71,7 +71,7 @@ _PHONE = """
 body{padding:1rem .6rem 2rem}
 h1{font-size:1.3rem}
 .axis{grid-template-columns:1fr}.axis svg{grid-column:1}.axis .minor,.track .minor{display:none}
-.row{grid-template-columns:minmax(0,1.3fr) minmax(0,1fr) auto;padding:.1rem .5rem .3rem}
+.row{grid-template-columns:minmax(0,1fr) minmax(0,1fr) minmax(3.6rem,auto);padding:.1rem .5rem .3rem}
 .row .track{grid-column:1/-1;grid-row:2}
 .row .what,.row .note,.row .took{grid-row:1}
 .row .note{grid-column:2;text-align:right}.row .took{grid-column:3}
