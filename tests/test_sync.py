@@ -307,6 +307,13 @@ def test_begin_raises_for_a_race_that_is_lost_before(connector: Connector) -> No
 # create_connection
 
 
+def test_the_functions_take_what_those_of_a_connector_take() -> None:
+    for name in ("open_connection", "connect"):
+        of_module = inspect.signature(getattr(pvdrace.sync, name)).parameters
+        of_connector = inspect.signature(getattr(Connector, name)).parameters
+        assert list(of_module.values()) == list(of_connector.values())[1:]
+
+
 def test_the_signature_is_the_standard_librarys() -> None:
     ours = inspect.signature(pvdrace.sync.create_connection)
     theirs = inspect.signature(socket.create_connection)
@@ -538,6 +545,22 @@ def test_installed_many_threads_come_and_go(connector: Connector, server: Server
 def test_installed_takes_no_connector_of_another_kind() -> None:
     with pytest.raises(TypeError, match=r"pvdrace\.sync\.Connector"), installed(pvdrace.Connector()):  # type: ignore[arg-type]
         pass
+
+
+def test_installed_urllib3_may_set_options_but_no_device(connector: Connector, server: Server) -> None:
+    module: Any = importlib.import_module("urllib3.util.connection")
+    with installed(connector):
+        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        with module.create_connection((NAME, server.port), 5, None, options) as sock:
+            assert sock.gettimeout() == 5
+            assert sock.recv(100) == b"hello\n"
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with pytest.raises(ValueError, match="behind the race's back"):
+            module.create_connection(
+                (NAME, server.port), socket_options=[(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")]
+            )
+        with module.create_connection(("[127.0.0.1]", server.port)) as sock:
+            assert sock.gettimeout() is None
 
 
 def test_installed_sees_urllib3_come() -> None:

@@ -156,6 +156,30 @@ def test_an_interrupt_ends_a_race_and_leaves_nothing(t2: Lab) -> None:
         connector.connect(t2.name, 443, timeout=10)[0].close()
 
 
+def test_closing_the_connector_while_another_thread_races(t2: Lab) -> None:
+    for link in t2:
+        link.blackhole()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with t2.enter():
+                connector.connect(t2.name, 443, timeout=0.6)
+        except BaseException as error:
+            errors.append(error)
+
+    connector = Connector(configuration(t2))
+    connector.snapshot()
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.2)
+    connector.close()
+    thread.join(10)
+    assert [type(error) for error in errors] == [pvdrace.ConnectFailed]
+    assert "timeout 0.6 s" in str(pvdrace.report_of(errors[0]))
+    connector.close()
+
+
 # Not a packet where policy forbids it, to the last
 
 
