@@ -14,6 +14,7 @@ import httpx
 
 from ._httpcore import Words
 from ._httpcore_async import AsyncBackend, AsyncStream, AsyncTransport
+from ._httpcore_sync import Backend, Stream, Transport
 
 _WORDS = Words(httpx, httpcore)
 
@@ -43,3 +44,29 @@ class AsyncPvdTransport(AsyncTransport, httpx.AsyncHTTPTransport):
 
     _words = _WORDS
     _backend_class = AsyncPvdNetworkBackend
+
+
+class _NetworkStream(Stream, httpcore.NetworkStream):
+    pass
+
+
+class PvdNetworkBackend(Backend, httpcore.NetworkBackend):
+    """A racing network backend, for ``httpcore.ConnectionPool(network_backend=...)``.
+
+    ``connector``: a `pvdrace.sync.Connector` (the default one of `pvdrace.sync` if None). All else as in
+    `AsyncPvdNetworkBackend`.
+    """
+
+    _words = _WORDS
+    _stream_class = _NetworkStream
+
+
+class PvdTransport(Transport, httpx.HTTPTransport):
+    """`httpx.HTTPTransport` over connections that are won in races.
+
+    ``connector``: a `pvdrace.sync.Connector` (the default one of `pvdrace.sync` if None). All else as in
+    `AsyncPvdTransport`.
+    """
+
+    _words = _WORDS
+    _backend_class = PvdNetworkBackend
