@@ -1,8 +1,7 @@
-"""The blocking adapters for httpx2 and httpx: network backend, network stream, transport."""
+"""The blocking network backend of httpcore2 and httpcore, and its streams."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,15 +10,11 @@ from ..sync import Connector, default_connector
 from ._httpcore import (
     LOST,
     Setting,
-    Tracing,
     check_options,
     check_source,
-    check_transport_options,
     connect_error,
-    explain,
     is_readable,
     retire,
-    take_pool,
     to_retire,
 )
 from ._tls_over import TlsOver
@@ -32,16 +27,6 @@ if TYPE_CHECKING:
     from ..race.report import RaceReport
     from ..sync import Provisional
     from ._httpcore import SocketOption, Words
-
-    class _Transport:
-        """What the transports of both clients have."""
-
-        def __init__(self, **options: Any) -> None: ...
-        def handle_request(self, request: Any) -> Any: ...
-else:
-    _Transport = object
-
-log = logging.getLogger("pvdrace")
 
 
 class Backend(Setting):
@@ -80,7 +65,7 @@ class Backend(Setting):
         As `AsyncBackend.connect_tcp`, errors too.
         """
         options = check_options(socket_options)
-        source = check_source(local_address)
+        source = check_source(local_address) or self.source
         connector = self.connector
         try:
             provisional = connector.begin(
@@ -244,70 +229,3 @@ class Stream:
 
 def _tls_of(sock: socket.socket) -> ssl.SSLSocket | None:
     return sock if isinstance(sock, ssl.SSLSocket) else None
-
-
-class BlockingTracing(Tracing):
-    """A trace extension's function for blocking requests, with the races among what it is told.
-
-    The core forgets a stream that it has just been given if the function raises then: closed here.
-    """
-
-    def __call__(self, name: str, info: dict[str, Any]) -> Any:
-        """As the core calls it."""
-        try:
-            for event, details in self._news(info):
-                self._trace(event, details)
-            return self._trace(name, info)
-        except BaseException:
-            stream = info.get("return_value")
-            if isinstance(stream, Stream):
-                stream.close()
-            raise
-
-
-class Transport(_Transport):
-    """The client's own transport over connections that are won in races: see the asynchronous one.
-
-    It may be used by several threads, as the client's own. Connections that may not be used any more are
-    closed before the next request.
-    """
-
-    _words: ClassVar[Words]
-    _backend_class: ClassVar[type[Backend]]
-
-    def __init__(
-        self,
-        *,
-        connector: Connector | None = None,
-        policy: Policy | None = None,
-        label: str | None = None,
-        **options: Any,
-    ) -> None:
-        backend = self._backend_class(connector, policy=policy, label=label)
-        check_transport_options(options)
-        super().__init__(**options)
-        self._racing_pool = take_pool(self, self._words)
-        self._racing_pool._network_backend = self._racing = backend
-
-    @property
-    def policy(self) -> Policy | None:
-        """The policy of requests from now on; a pooled connection that it forbids is not used again."""
-        return self._racing.policy
-
-    @policy.setter
-    def policy(self, policy: Policy | None) -> None:
-        self._racing.policy = policy
-
-    def handle_request(self, request: Any) -> Any:
-        """As the client's own."""
-        self._racing.prune(self._racing_pool)
-        extensions = request.extensions
-        if extensions.get("trace") is not None:
-            request.extensions = {**extensions, "trace": BlockingTracing(extensions["trace"])}
-        try:
-            return super().handle_request(request)
-        except self._words.client.TransportError as error:
-            explain(error)
-            raise
-        finally:
-            request.extensions = extensions
