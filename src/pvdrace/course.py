@@ -225,5 +225,7 @@ def tell(hooks: Iterable[Hook], report: RaceReport) -> None:
     for hook in hooks:
         try:
             hook(report)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # who looks on does not end a connection, nor the program with sys.exit()
             log.exception("hook %r failed on the report of %s", hook, report.endpoint)

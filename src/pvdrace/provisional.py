@@ -41,6 +41,9 @@ class Provisional:
     paused. `settle`: the handshake was all. One of these, or `aclose`, has to be called, once; cancelling it
     closes everything. Each raises as `Connector.open_connection`, with the report of the whole race, whose
     timeout is that of `Connector.begin`.
+
+    While it is paused its clock stands still: neither that timeout nor the patience with an attempt is used
+    up by what its owner does meanwhile.
     """
 
     def __init__(

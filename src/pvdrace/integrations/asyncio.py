@@ -125,9 +125,8 @@ async def create_connection(
     With TLS, ``protocol_factory`` is called for each attempt that completes its TCP handshake: so it makes a
     new protocol each time. A protocol that lost was never connected, or is disconnected at once.
 
-    Raises as `Connector.open_connection`; all of it but `NoUsablePvd` and `ResolutionFailed` is an OSError.
-    Raises ValueError for arguments that contradict each other or cannot be raced: ``sock``, ``local_addr``,
-    ``flags``.
+    Raises as `Connector.open_connection`, every one an OSError with its report; ValueError for arguments that
+    contradict each other or cannot be raced: ``sock``, ``local_addr``, ``flags``.
     """
     race = _Race(host, port, connector, policy, label, timeout, **options)
     transport, protocol, _ = await race.run(protocol_factory)
@@ -190,7 +189,10 @@ class _Race:
     async def run(self, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P, RaceReport]:
         """Race; without TLS there is one protocol, made when the race is won."""
         if not self.tls:
-            sock, report = await self.connector.connect(self.host, self.port, **self.options)
+            # As a stage: so the socket is one that leaves quietly where policy forbids a PvD.
+            sock, report = await self.connector.race_for(
+                _as_it_is, self.host, self.port, discard=_close, ready="tcp", **self.options
+            )
             return *await self._adopt(sock, protocol_factory), report
 
         async def stage(sock: socket.socket, candidate: Candidate) -> tuple[asyncio.Transport, P]:
@@ -237,6 +239,14 @@ class _Streams(asyncio.StreamReaderProtocol):
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
         self.reader = reader
+
+
+async def _as_it_is(sock: socket.socket, candidate: Candidate) -> socket.socket:
+    return sock
+
+
+async def _close(sock: socket.socket) -> None:
+    sock.close()
 
 
 async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> None:
