@@ -32,6 +32,7 @@ DOERS = frozenset(
         "dns/conversations.py",
         "dns/resolver.py",
         "drivers/aio.py",
+        "drivers/offers.py",
         "drivers/performing.py",
         "drivers/watching.py",
         "drivers/roles.py",
