@@ -133,6 +133,24 @@ async def create_connection(
     return transport, protocol
 
 
+async def adopt(
+    sock: socket.socket, protocol_factory: Callable[[], P], **tls: Any
+) -> tuple[asyncio.Transport, P]:
+    """`asyncio.loop.create_connection` over a connected socket, which is closed if that fails.
+
+    ``tls`` are its ``ssl``, ``server_hostname``, ``ssl_handshake_timeout`` and ``ssl_shutdown_timeout``.
+    """
+    loop = asyncio.get_running_loop()
+    made = loop.create_task(loop.create_connection(protocol_factory, sock=sock, **tls))
+    try:
+        return await asyncio.shield(made)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await _undo(made)
+            sock.close()
+        raise
+
+
 class _Race:
     """One race in asyncio's words: the arguments, checked, and the TLS handshake that asyncio makes."""
 
@@ -181,7 +199,7 @@ class _Race:
         self.port = port
         self.connector = connector or default_connector()
         self.options: dict[str, Any] = {
-            "policy": _with_family(policy, family),
+            "policy": with_family(policy, family),
             "label": label,
             "timeout": timeout,
         }
@@ -193,28 +211,15 @@ class _Race:
             sock, report = await self.connector.race_for(
                 _as_it_is, self.host, self.port, discard=_close, ready="tcp", **self.options
             )
-            return *await self._adopt(sock, protocol_factory), report
+            return *await adopt(sock, protocol_factory), report
 
         async def stage(sock: socket.socket, candidate: Candidate) -> tuple[asyncio.Transport, P]:
-            return await self._adopt(sock, protocol_factory)
+            return await adopt(sock, protocol_factory, **self.tls)
 
         (transport, protocol), report = await self.connector.race_for(
             stage, self.host, self.port, discard=_abort, ready="tls", **self.options
         )
         return transport, protocol, report
-
-    async def _adopt(
-        self, sock: socket.socket, protocol_factory: Callable[[], P]
-    ) -> tuple[asyncio.Transport, P]:
-        loop = asyncio.get_running_loop()
-        made = loop.create_task(loop.create_connection(protocol_factory, sock=sock, **self.tls))
-        try:
-            return await asyncio.shield(made)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await _undo(made)
-                sock.close()
-            raise
 
 
 async def _undo(made: asyncio.Task[Any]) -> None:
@@ -253,8 +258,11 @@ async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> Non
     product[0].abort()
 
 
-def _with_family(policy: Policy | None, family: int) -> Policy | None:
-    """The policy with one family required; none is left where it rules that one out."""
+def with_family(policy: Policy | None, family: int) -> Policy | None:
+    """The policy with one family required, which is given as a socket has it (AF_UNSPEC: as it is).
+
+    None is left where the policy rules that one out. Raises ValueError for what is no family.
+    """
     if family == socket.AF_UNSPEC:
         return policy
     if family not in _FAMILIES:
