@@ -199,6 +199,16 @@ def test_trio_streams(lab: Lab) -> None:
 
 
 @in_lab
+@BACKENDS
+def test_draw_a_race(lab: Lab, tmp_path: Path, backend: str) -> None:
+    lab["eth"].blackhole()
+    printed = run_inside(lab, "draw_a_race.py", lab.name, "443", str(tmp_path / "out"), "--backend", backend)
+    names = ["race.html", "race.svg", "race.perfetto.json", "race.sqlog"]
+    assert printed.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert all("wifi" in (tmp_path / "out" / name).read_text("utf-8") for name in names)
+
+
+@in_lab
 def test_replay(lab: Lab, tmp_path: Path) -> None:
     lab["eth"].ipv6_broken()
     program = """

@@ -137,7 +137,7 @@ def _row(
     picture = tag(
         "div",
         tag("span", tag("bdi", row.label), class_="what address"),
-        tag("svg", grid, strokes(row, scale, lane), class_="track"),
+        tag("svg", grid, strokes(row, scale, lane), class_="track", aria_hidden="true"),
         tag("span", took, class_="took"),
         tag("span", tag("bdi", row.note), class_=f"note {tone}".strip()),
         tag("span", said, class_="tip"),
