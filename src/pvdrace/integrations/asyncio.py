@@ -125,8 +125,9 @@ async def create_connection(
     With TLS, ``protocol_factory`` is called for each attempt that completes its TCP handshake: so it makes a
     new protocol each time. A protocol that lost was never connected, or is disconnected at once.
 
-    Raises as `Connector.open_connection`, every one an OSError with its report; ValueError for arguments that
-    contradict each other or cannot be raced: ``sock``, ``local_addr``, ``flags``.
+    Raises as `Connector.open_connection`; all of it but `NoUsablePvd` and `ResolutionFailed` is an OSError.
+    Raises ValueError for arguments that contradict each other or cannot be raced: ``sock``, ``local_addr``,
+    ``flags``.
     """
     race = _Race(host, port, connector, policy, label, timeout, **options)
     transport, protocol, _ = await race.run(protocol_factory)
@@ -244,14 +245,6 @@ class _Streams(asyncio.StreamReaderProtocol):
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
         self.reader = reader
-
-
-async def _as_it_is(sock: socket.socket, candidate: Candidate) -> socket.socket:
-    return sock
-
-
-async def _close(sock: socket.socket) -> None:
-    sock.close()
 
 
 async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> None:
