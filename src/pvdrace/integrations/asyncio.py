@@ -133,6 +133,21 @@ async def create_connection(
     return transport, protocol
 
 
+async def reported_connection(
+    protocol_factory: Callable[[], P],
+    host: str,
+    port: int,
+    *,
+    connector: Connector | None = None,
+    policy: Policy | None = None,
+    label: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[Options],
+) -> tuple[asyncio.Transport, P, RaceReport]:
+    """As `create_connection`, and the report."""
+    return await _Race(host, port, connector, policy, label, timeout, **options).run(protocol_factory)
+
+
 class _Race:
     """One race in asyncio's words: the arguments, checked, and the TLS handshake that asyncio makes."""
 
