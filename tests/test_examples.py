@@ -169,6 +169,20 @@ def test_asyncio_streams(lab: Lab) -> None:
 
 @in_lab
 @BACKENDS
+def test_otel(lab: Lab, backend: str) -> None:
+    """Each span is one line: the parent of the race last, the losers cancelled."""
+    lab["eth"].portal()
+    lines = run_inside(lab, "otel.py", lab.name, "443", "--backend", backend).splitlines()
+    told = [line.split("ms", 1)[1].split() for line in lines]
+    assert told[-1] == ["-", "fetch"]
+    assert told[-2] == ["wifi", "connection_setup", f"{lab.name}:443", "won"]
+    handshakes = [words for words in told if words[1:4] == ["TLS", "client", "handshake"]]
+    assert ["eth", "TLS", "client", "handshake", lab.name, "failed"] in handshakes
+    assert handshakes[-1] == ["wifi", "TLS", "client", "handshake", lab.name, "won"]
+
+
+@in_lab
+@BACKENDS
 def test_connectable(lab: Lab, backend: str) -> None:
     lab["eth"].blackhole()
     printed = run_inside(lab, "connectable.py", lab.name, "443", "--backend", backend)
@@ -182,6 +196,16 @@ def test_trio_streams(lab: Lab) -> None:
     assert printed.startswith("HTTP/1.1 200 OK\n")
     assert "wrong certificate" in printed
     assert "wifi won" in printed
+
+
+@in_lab
+@BACKENDS
+def test_draw_a_race(lab: Lab, tmp_path: Path, backend: str) -> None:
+    lab["eth"].blackhole()
+    printed = run_inside(lab, "draw_a_race.py", lab.name, "443", str(tmp_path / "out"), "--backend", backend)
+    names = ["race.html", "race.svg", "race.perfetto.json", "race.sqlog"]
+    assert printed.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert all("wifi" in (tmp_path / "out" / name).read_text("utf-8") for name in names)
 
 
 @in_lab

@@ -75,7 +75,7 @@ class Following(ABC):
         forbids it: for pools, before a connection is used again. It looks at the last `snapshot`: await that
         first. Nothing is said against what is only worse than another. Raises RuntimeError if there was none.
         """
-        if path.pvd.is_loopback:
+        if is_loopback(path.endpoint.host):
             return None
         pvds, now = self._monitor.snapshot, time.monotonic()
         label = path.label or self._label

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
 
 class Cell(NamedTuple):
@@ -44,9 +45,15 @@ def print_table(
 
     ``right`` are the headers of the columns that align there.
     """
-    if not console.is_terminal:
+    if console.is_terminal:
+        console.print(as_table(headers, rows, right), soft_wrap=False)
+    else:
         console.out(aligned(headers, rows, right))
-        return
+        console.file.flush()
+
+
+def as_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str] = ()) -> Table:
+    """A table for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -56,7 +63,7 @@ def print_table(
         table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*(Text("\n".join(c.lines), c.style) for c in row))
-    console.print(table, soft_wrap=False)
+    return table
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str] = ()) -> str:
