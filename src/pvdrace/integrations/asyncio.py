@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import anyio
 
-from ..default import default_connector
+from ..default import given_or_default
 from ..policy import Policy
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class _Race:
             self.tls = {"ssl": ssl_module.create_default_context() if ssl is True else ssl, **tls}
         self.host = host
         self.port = port
-        self.connector = connector or default_connector()
+        self.connector = given_or_default(connector)
         self.options: dict[str, Any] = {
             "policy": _with_family(policy, family),
             "label": label,

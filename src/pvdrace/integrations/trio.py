@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import trio
 
-from ..default import default_connector
+from ..default import given_or_default
 
 if TYPE_CHECKING:
     from typing import Self
@@ -62,7 +62,7 @@ async def open_tcp_stream(
     async def stage(sock: socket.socket, candidate: Candidate) -> trio.SocketStream:
         return _stream(sock)
 
-    stream, report = await (connector or default_connector()).race_for(
+    stream, report = await given_or_default(connector).race_for(
         stage,
         host,
         port,
@@ -115,7 +115,7 @@ async def open_ssl_over_tcp_stream(
             raise
         return stream
 
-    stream, report = await (connector or default_connector()).race_for(
+    stream, report = await given_or_default(connector).race_for(
         stage,
         host,
         port,

@@ -51,8 +51,9 @@ _HOOK, _FACTORY, _OPTIONS = next(
 if not _HOOK:
     raise ImportError(f"websockets {version} opens its connections in a way that pvdrace does not know")
 
-#: The race ends so much earlier than websockets' own timer, in seconds, that it can tell what happened.
-MARGIN = 0.05
+#: The race ends earlier than websockets' own timer, so that it can tell what happened: this part of the time
+#: that there is, and so many seconds at most.
+MARGIN, MOST_MARGIN = 0.1, 0.25
 
 
 class connect(upstream.connect):
@@ -91,7 +92,7 @@ class connect(upstream.connect):
     def __await__(self) -> Generator[Any, None, ClientConnection]:
         timeout = self.open_timeout
         now = asyncio.get_running_loop().time()
-        self._deadline = None if timeout is None else now + max(timeout - MARGIN, timeout / 2)
+        self._deadline = None if timeout is None else now + timeout - min(timeout * MARGIN, MOST_MARGIN)
         try:
             return (yield from super().__await__())
         except OSError as error:  # TimeoutError is one
@@ -105,7 +106,8 @@ class connect(upstream.connect):
         make: Callable[[], ClientConnection] = partial(getattr(self, _FACTORY), uri)
         options: dict[str, Any] = dict(getattr(self, _OPTIONS))
         if uri.secure:
-            options.setdefault("ssl", True)
+            if options.setdefault("ssl", True) is True:
+                options["ssl"] = ssl_module.create_default_context()
             options.setdefault("server_hostname", uri.host)
             if options["ssl"] is None:
                 raise ValueError("ssl=None is incompatible with a wss:// URI")
@@ -171,7 +173,6 @@ class connect(upstream.connect):
             connection = make()
             transport.set_protocol(connection)
             if context := tls.pop("ssl", None):
-                context = ssl_module.create_default_context() if context is True else context
                 loop = asyncio.get_running_loop()
                 transport = await loop.start_tls(transport, connection, context, **tls)
             assert transport is not None

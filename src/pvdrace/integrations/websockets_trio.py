@@ -11,6 +11,7 @@ TLS is a stage of the race. For asyncio: `pvdrace.integrations.websockets`.
 from __future__ import annotations
 
 import contextlib
+from ssl import SSLContext, create_default_context
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -23,7 +24,6 @@ from .trio import open_ssl_over_tcp_stream, open_tcp_stream, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from ssl import SSLContext
 
     from websockets.proxy import Proxy
     from websockets.trio.client import ClientConnection
@@ -43,8 +43,9 @@ _HOOKS = (
 if not all(hasattr(place, name) for place, name in _HOOKS):
     raise ImportError(f"websockets {version} opens its connections in a way that pvdrace does not know")
 
-#: The race ends so much earlier than websockets' own timer, in seconds, that it can tell what happened.
-MARGIN = 0.05
+#: The race ends earlier than websockets' own timer, so that it can tell what happened: this part of the time
+#: that there is, and so many seconds at most.
+MARGIN, MOST_MARGIN = 0.1, 0.25
 
 
 class connect(upstream.connect):
@@ -77,7 +78,9 @@ class connect(upstream.connect):
     async def connect(self, nursery: trio.Nursery) -> ClientConnection:
         """As websockets does, in the same time for all of it."""
         timeout = self.open_timeout
-        self._deadline = None if timeout is None else trio.current_time() + max(timeout - MARGIN, timeout / 2)
+        self._deadline = (
+            None if timeout is None else trio.current_time() + timeout - min(timeout * MARGIN, MOST_MARGIN)
+        )
         try:
             connection = await super().connect(nursery)
         except OSError as error:  # TimeoutError is one
@@ -114,6 +117,7 @@ class connect(upstream.connect):
     async def _race_with_tls(
         self, host: str, port: int, options: dict[str, Any], context: SSLContext | None, name: str
     ) -> trio.abc.Stream:
+        context = context or create_default_context()
         with self._in_time():
             stream = await open_ssl_over_tcp_stream(
                 host,
