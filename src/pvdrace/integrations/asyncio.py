@@ -262,6 +262,14 @@ class _Streams(asyncio.StreamReaderProtocol):
         self.reader = reader
 
 
+async def _as_it_is(sock: socket.socket, candidate: Candidate) -> socket.socket:
+    return sock
+
+
+async def _close(sock: socket.socket) -> None:
+    sock.close()
+
+
 async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> None:
     product[0].abort()
 
