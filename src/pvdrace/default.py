@@ -58,6 +58,20 @@ async def connect(
     return await default_connector().connect(host, port, policy=policy, label=label, timeout=timeout)
 
 
+def given_or_default(connector: Connector | None) -> Connector:
+    """What an adapter uses: the connector that it was given, else this thread's default one.
+
+    Raises TypeError for what is no `pvdrace.Connector`, such as one that blocks.
+    """
+    if connector is None:
+        return default_connector()
+    if not isinstance(connector, Connector):
+        raise TypeError(
+            f"connector must be a pvdrace.Connector: this client is asynchronous, not {connector!r}"
+        )
+    return connector
+
+
 _defaults = threading.local()
 
 
