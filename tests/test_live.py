@@ -310,6 +310,7 @@ def test_the_environment_turns_it_on(
     assert live_sinks() == ()
     monkeypatch.setenv("PVDRACE_LIVE", str(tmp_path))
     (sink,) = live_sinks()
+    assert live_sinks() == (sink,)  # one a process
     assert len(read_live(tmp_path)) == 1
     sink.close()
     tmp_path.chmod(0o777)
@@ -318,8 +319,7 @@ def test_the_environment_turns_it_on(
     tmp_path.chmod(0o700)
 
 
-def test_the_functions_of_the_module_tell_where_the_environment_asks_for_it(tmp_path: Path) -> None:
-    program = """
+ASYNCHRONOUS = """
 import os, sys, anyio, pvdrace
 from pvdrace.telemetry.live import read_live
 
@@ -330,6 +330,25 @@ async def main():
 
 anyio.run(main)
 """
+BLOCKING = """
+import os, sys, threading, pvdrace.sync
+from pvdrace.telemetry.live import read_live
+
+def connect():
+    sock, _ = pvdrace.sync.connect("127.0.0.1", int(sys.argv[1]))
+    sock.close()
+
+thread = threading.Thread(target=connect)
+thread.start()
+thread.join()
+print([(told.won, list(told.pvds)) for told in read_live(os.environ["PVDRACE_LIVE"])])
+"""
+
+
+@pytest.mark.parametrize("program", [ASYNCHRONOUS, BLOCKING], ids=["asynchronous", "blocking"])
+def test_the_functions_of_the_module_tell_where_the_environment_asks_for_it(
+    tmp_path: Path, program: str
+) -> None:
     server = Server("127.0.0.1")
     try:
         command = [sys.executable, "-c", program, str(server.port)]

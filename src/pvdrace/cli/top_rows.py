@@ -86,7 +86,7 @@ def summary(look: Look) -> str:
     won, lost, cancelled = (
         sum(getattr(told, outcome) for told in look.tolds) for outcome in ("won", "lost", "cancelled")
     )
-    number = len(look.tolds)
+    number = len({told.pid for told in look.tolds})
     who = "1 process tells" if number == 1 else f"{number} processes tell"
     return f"{who} of {won + lost + cancelled} races: {won} won, {lost} lost, {cancelled} cancelled"
 
