@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from cli_program import PROGRAM, environment, pvdrace_program
+from pvdrace.cli.app import app
 from pvdrace.cli.top_rows import (
     NOBODY,
     as_json,
@@ -113,6 +115,7 @@ def test_rows_have_a_cell_for_each_header() -> None:
 
 def test_the_line_below() -> None:
     assert summary(LOOK._replace(tolds=[])) == NOBODY
+    assert summary(LOOK._replace(trouble="nothing")).endswith("1 cancelled; nothing")
     assert summary(LOOK._replace(tolds=LOOK.tolds[1:])) == (
         "1 process tells of 1 races: 0 won, 0 lost, 1 cancelled"
     )
@@ -121,6 +124,7 @@ def test_the_line_below() -> None:
 def test_json() -> None:
     value = as_json(LOOK, 10.0)
     assert value["schema"] == "pvdrace.top/1"
+    assert value["trouble"] is None
     assert value["processes"] == [
         {"pid": 12, "since": 5.0, "last": 7.0, "won": 43, "lost": 1, "cancelled": 0},
         {"pid": 13, "since": 6.0, "last": None, "won": 0, "lost": 0, "cancelled": 1},
@@ -150,6 +154,8 @@ def test_the_keys_are_documented() -> None:
     from test_cli_watch import table_with
     from test_docs import DOCS, code
 
+    keys = list(as_json(LOOK, 0.0))
+    assert [code(row[0]) for row in table_with(DOCS / "top.md", "key of `pvdrace.top/1`")] == keys
     keys = list(as_json(LOOK, 0.0)["pvds"][0])
     assert [code(row[0]) for row in table_with(DOCS / "top.md", "key of `pvds`")] == keys
     keys = list(as_json(LOOK, 0.0)["processes"][0])
@@ -235,6 +241,20 @@ def test_json_in_a_pipe_is_an_object_a_line_at_once(options: list[str]) -> None:
         process.stdout.close()
         assert process.wait(timeout=30) == 1
     assert 0.1 < times[1] - times[0] < 30
+
+
+def test_where_the_kernel_tells_of_no_sockets_all_else_is_shown(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pids: object) -> None:
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr("pvdrace.cli.looker.tcp_sockets_of", refuse)
+    result = CliRunner().invoke(app, ["top", *options, "--count", "1", "--json"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    value = json.loads(result.stdout)
+    assert value["trouble"] == "the kernel does not tell of connections: No such file or directory"
+    assert [row["name"] for row in value["pvds"]] == ["home"]
 
 
 @pytest.mark.parametrize("wrong", [["--interval", "0"], ["--count", "0"], ["--sort", "size"]])

@@ -81,14 +81,15 @@ def picture_of(look: Look, latency: bool, width: int) -> RenderableType:
 
 def summary(look: Look) -> str:
     """How many processes tell, and what of their races."""
+    trouble = f"; {look.trouble}" if look.trouble else ""
     if not look.tolds:
-        return NOBODY
+        return f"{NOBODY}{trouble}"
     won, lost, cancelled = (
         sum(getattr(told, outcome) for told in look.tolds) for outcome in ("won", "lost", "cancelled")
     )
     number = len({told.pid for told in look.tolds})
     who = "1 process tells" if number == 1 else f"{number} processes tell"
-    return f"{who} of {won + lost + cancelled} races: {won} won, {lost} lost, {cancelled} cancelled"
+    return f"{who} of {won + lost + cancelled} races: {won} won, {lost} lost, {cancelled} cancelled{trouble}"
 
 
 def as_json(look: Look, now: float) -> dict[str, Any]:
@@ -96,6 +97,7 @@ def as_json(look: Look, now: float) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "time": look.time,
+        "trouble": look.trouble,
         "processes": [
             {
                 "pid": told.pid,
