@@ -119,6 +119,14 @@ os.register_at_fork(after_in_child=_new_lock)
 
 
 def _install() -> None:
+    try:
+        _replace_all()
+    except BaseException:
+        _uninstall()
+        raise
+
+
+def _replace_all() -> None:
     _replace(socket, "create_connection", _create_connection(socket.create_connection))
     _replace(ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket))
     if URLLIB3 in sys.modules:
