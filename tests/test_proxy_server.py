@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,7 +20,8 @@ import trustme
 from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
-from loopback import HOST, Dns, Server, certificate_for, closing, trusting
+import pvdrace
+from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.config import Configuration, parse
 from pvdrace.proxy import Listen, Proxy, ProxySettings, User, Way, first_flight, http_session
 from pvdrace.proxy.relay import LARGE
@@ -136,6 +138,15 @@ async def test_a_socks_tunnel() -> None:
         async with serving() as proxy, tunnel(proxy, port) as stream:
             await stream.send(b"hello")
             assert await exactly(stream, 5) == b"hello"
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_a_tunnel_on_uvloop() -> None:
+    with target(echo) as port:
+        async with serving(tls_ports=(port,)) as proxy, client(proxy) as stream:
+            await stream.send(GREETING + wanted(port) + b"hello" * 100000)
+            await stream.send_eof()
+            assert (await everything(stream))[12:] == b"hello" * 100000
 
 
 async def test_what_is_said_ahead_of_the_answer_is_kept() -> None:
@@ -328,6 +339,48 @@ async def test_the_user_and_the_port_choose_the_policy() -> None:
         assert "pvd:port" in await asked(1, None)
         assert "pvd:user" in await asked(0, "u")
         assert "pvd:user" in await asked(1, "u")
+
+
+async def test_a_policy_file_and_a_profile_of_a_user(tmp_path: Path) -> None:
+    """Each has a connector of its own, and what one forbids does not hold for another."""
+    file = tmp_path / "policy.toml"
+    file.write_text('[policy]\nprohibit = ["pvd:a"]\n', "utf-8")
+    config = parse('discover = []\n[[pvd]]\nname = "a"\ninterface = "lo"\naddresses = ["127.0.0.1"]\n')
+    users = (
+        User("strict", Way(policy=str(file))),
+        User("linux", Way(profile="linux")),
+        User("windows", Way(profile="windows")),
+    )
+    reports: list[pvdrace.RaceReport] = []
+    with target(echo, "127.0.0.2") as port:
+        proxy = Proxy(
+            ProxySettings(listen=(Listen(port=0),), users=users, allow_local=True),
+            config=config,
+            hooks=[reports.append],
+        )
+        assert len(proxy._diallers) == 4
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(proxy.run)
+            for user in ("strict", "linux", "windows", None):
+                token = base64.b64encode(f"{user}:".encode()).decode()
+                field = f"Proxy-Authorization: Basic {token}\r\n" if user else ""
+                async with client(proxy) as stream:
+                    # An address that is nobody's, so that it is not the loopback's own PvD that is dialled.
+                    await stream.send(f"CONNECT 192.0.2.1:{port} HTTP/1.1\r\nHost: x\r\n{field}\r\n".encode())
+                    said = (await everything(stream)).decode()
+                assert said.startswith("HTTP/1.1 50"), said
+                assert ("prohibited by pvd:a" in said) is (user == "strict")
+            proxy.stop()
+    assert len(reports) == 4
+
+
+@pytest.mark.parametrize(
+    ("way", "error"),
+    [(Way(policy="/none/policy.toml"), "No such file"), (Way(profile="linus"), "no profile 'linus'")],
+)
+async def test_a_policy_that_is_not_there_is_an_error_at_once(way: Way, error: str) -> None:
+    with pytest.raises(pvdrace.ConfigurationError, match=error):
+        Proxy(ProxySettings(users=(User("a", way),)), config=NOTHING)
 
 
 # ---------------------------------------------------------------------- what is refused
@@ -587,6 +640,19 @@ async def test_a_client_that_says_nothing_is_sent_away() -> None:
                 heard = await everything(stream)
                 assert heard.startswith(b"HTTP/1.1 408 " if said[:1] == b"G" else b"")
         await empty(proxy)
+
+
+async def test_a_race_that_nobody_waits_for_is_given_up() -> None:
+    """Long before its time is over: the client has gone."""
+    hole = BlackHole("127.0.0.1", 0)
+    port = hole.socks[0].getsockname()[1]
+    with closing(hole):
+        async with serving(connect_timeout=3000.0) as proxy:
+            async with client(proxy) as stream:
+                await stream.send(GREETING + wanted(port))
+                await anyio.sleep(0.2)
+                assert proxy.connections == 1
+            await empty(proxy)
 
 
 async def test_an_idle_connection_is_ended_and_a_busy_one_is_not() -> None:

@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 from ..files import read_configuration, read_policy_file
 from .accounts import Accounts
 from .dialling import Dialler
-from .relay import Flow, Relay
+from .relay import Flow, Relay, gone
 from .session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ log = logging.getLogger("pvdrace.proxy")
 _SHORT_OF = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 #: Clients that the kernel keeps until they are served.
 BACKLOG = 1024
+#: Seconds between two looks at who is idle, or has gone.
+LOOK = 0.5
 #: Seconds between two attempts to serve a client for whom there is no descriptor.
 SHORTAGE = 0.1
 
@@ -186,17 +188,20 @@ class Proxy:
                 await self._emptied.wait()
 
     async def _sweep(self) -> None:
-        """End the connections that have been idle for too long."""
+        """End the connections that have been idle for too long, and the races that nobody waits for."""
         patience = self.settings.idle_timeout
         while True:
-            await anyio.sleep(min(patience / 4, 5.0))
+            await anyio.sleep(min(patience / 4, LOOK))
             now = anyio.current_time()
             for flow in self._flows:
                 seen = flow.up + flow.down
                 if seen != flow.seen:
                     flow.seen, flow.since = seen, now
                 elif now - flow.since >= patience:
-                    flow.broken = "idle"
+                    flow.broken = "idle for too long"
+                    flow.scope.cancel()
+                if flow.waiting is not None and gone(flow.waiting):
+                    flow.broken = "the client has gone"
                     flow.scope.cancel()
 
     def _ways(self) -> list[Way]:
