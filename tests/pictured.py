@@ -8,7 +8,18 @@ from typing import Any
 
 from pvdrace.policy import Policy
 from pvdrace.race.report import RaceReport
-from pvdrace.testing.scenario import blackhole, impostor, nodata, ok, pvd, refused, scenario, servfail, silent
+from pvdrace.testing.scenario import (
+    blackhole,
+    build_pvds,
+    impostor,
+    nodata,
+    ok,
+    pvd,
+    refused,
+    scenario,
+    servfail,
+    silent,
+)
 
 HOST = "www.example.test"
 
@@ -60,8 +71,10 @@ RACES: dict[str, RaceReport] = {
     "at-once": scenario(HOST, eth=pvd(dns=0, v4=ok(0))).report,
     "one-millisecond": scenario(HOST, eth=pvd(dns=0.3, v4=ok(0.7))).report,
     "a-minute": scenario(HOST, eth=pvd(dns=20, v4=blackhole), lte=pvd(v6=blackhole), timeout=60.0).report,
-    "no-ipv6-routes": scenario(
-        HOST, wifi=pvd(v6=refused(10), v4=ok(30), routes=()), lte=pvd(v6=ok(60))
+    "a-skipped-address": scenario(
+        HOST,
+        wifi=pvd(v6=refused(10), v4=ok(30), routes=build_pvds({"x": pvd()})["x"].routes[1:]),
+        lte=pvd(v6=ok(60)),
     ).report,
 }
 

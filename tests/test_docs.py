@@ -250,6 +250,33 @@ def test_the_replay_of_the_report_page() -> None:
     exec(compile(block, "report.md", "exec"), {"text": race.report.to_json()})
 
 
+def test_the_pictures_of_the_pictures_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks(DOCS / "pictures.md", "python")
+    monkeypatch.chdir(tmp_path)
+    text = scenario(wifi=pvd(v6=blackhole, v4=ok(30))).report.to_json()
+    exec(compile(block, "pictures.md", "exec"), {"text": text})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["race.html", "race.svg"]
+
+
+def test_the_formats_of_the_pictures_page() -> None:
+    from pvdrace.cli.pictures import FORMATS
+
+    rows = table(DOCS / "pictures.md", "Looking at a race")
+    assert [code(row[1]) for row in rows] == [f"--{name}" for name in FORMATS]
+    assert [code(row[0]) for row in rows] == [f"to_{name}()" for name in FORMATS]
+
+
+def test_the_drawing_of_the_readme_is_one_of_ours() -> None:
+    """Made by the command that stands below it in docs/pictures.md."""
+    drawn = (DOCS / "images" / "race.svg").read_text("utf-8")
+    assert "www.example.test:443 over TLS: won by wifi in" in drawn
+    style = re.search(r"<style>(.*?)</style>", drawn)
+    now = re.search(r"<style>(.*?)</style>", scenario(wifi=pvd(v4=ok(30))).report.to_svg())
+    assert style is not None and now is not None
+    assert style[1] == now[1], "draw it again"
+    assert "--svg docs/images/race.svg" in (DOCS / "pictures.md").read_text("utf-8")
+
+
 def test_the_core_of_the_embedding_page() -> None:
     (block,) = blocks(DOCS / "embedding.md", "python")
     names: dict[str, Any] = {"pvds": build_pvds({"wifi": pvd(v4=ok(30))}), "now": 1.5}

@@ -94,6 +94,23 @@ def test_raw_socket(lab: Lab, backend: str) -> None:
 
 
 @in_lab
+def test_blocking_where_a_portal_stands_before_the_default_link(lab: Lab) -> None:
+    """The program makes its TLS after it has connected; the portal does not win all the same."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "blocking.py", lab.name)
+    assert "eth connected" in printed
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+    assert printed.endswith("wifi\n")
+
+
+@in_lab
+def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
+    printed = run_inside(lab, "blocking.py", lab.name, "--prohibit", "interface:*")
+    assert "prohibited" in printed.splitlines()[-1]
+
+
+@in_lab
 @BACKENDS
 def test_policy_prohibited_means_zero_packets(fresh_lab: Lab, backend: str) -> None:
     lab = fresh_lab
@@ -196,6 +213,16 @@ def test_trio_streams(lab: Lab) -> None:
     assert printed.startswith("HTTP/1.1 200 OK\n")
     assert "wrong certificate" in printed
     assert "wifi won" in printed
+
+
+@in_lab
+@BACKENDS
+def test_draw_a_race(lab: Lab, tmp_path: Path, backend: str) -> None:
+    lab["eth"].blackhole()
+    printed = run_inside(lab, "draw_a_race.py", lab.name, "443", str(tmp_path / "out"), "--backend", backend)
+    names = ["race.html", "race.svg", "race.perfetto.json", "race.sqlog"]
+    assert printed.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert all("wifi" in (tmp_path / "out" / name).read_text("utf-8") for name in names)
 
 
 @in_lab

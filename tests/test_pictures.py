@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import telling_reports
 from pictured import HOSTILE, RACES, hostile, troubled, with_secrets
 from pvdrace.pictures.clean import clean
 from pvdrace.pictures.colours import BARS, DARK, LIGHT, TEXT
@@ -279,7 +280,7 @@ def test_words_from_outside_change_no_structure(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=()), min_size=1, max_size=60))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_no_word_at_all_changes_the_structure(text: str) -> None:
     check_harmless(text)
 
@@ -309,23 +310,31 @@ def test_no_password_and_no_query_string_is_drawn(name: str) -> None:
     assert "10.0.0.1:3128" in drawn and "portal.example/in?" in drawn
 
 
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_secret_is_drawn_wherever_it_stands(name: str) -> None:
+    drawn = PICTURES[name](telling_reports.with_secrets())
+    assert [secret for secret in telling_reports.SECRETS if secret in drawn] == []
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("refused", "refused"),
         ("http://10.0.0.1:3128", "http://10.0.0.1:3128"),
         ("socks5://[2001:db8::1]:1080/", "socks5://[2001:db8::1]:1080/"),
-        ("http://user:pass@10.0.0.1:3128/", "http://…@10.0.0.1:3128/"),
-        ("via http://token@[2001:db8::1]:1 and", "via http://…@[2001:db8::1]:1 and"),
-        ("http://us@er:pa@ss@proxy:80", "http://…@proxy:80"),
-        ("http://user:pa/ss@proxy:80/x", "http://…@proxy:80/x"),
-        ("http://user:pa?ss@proxy:80", "http://…@proxy:80"),
-        ("http://host/path?q=1", "http://host/path?…"),
-        ("http://host/path#part?x", "http://host/path#…"),
-        ("http://host?mail=a@b", "http://host?…"),
-        ('said "http://u:p@h/?q" twice', 'said "http://…@h/?…" twice'),
-        ("user:pass@10.0.0.1 refused", "…@10.0.0.1 refused"),
-        ("(user:pass@[::1]:80)", "(…@[::1]:80)"),
+        ("http://user:pass@10.0.0.1:3128/", "http://***@10.0.0.1:3128/"),
+        ("via http://token@[2001:db8::1]:1 and", "via http://***@[2001:db8::1]:1 and"),
+        ("http://us@er:pa@ss@proxy:80", "http://***@proxy:80"),
+        ("http://user:pa/ss@proxy:80/x", "http://***@proxy:80/x"),
+        ("http://user:pa?ss@proxy:80", "http://***@proxy:80"),
+        ("http://user:p'{a}|ss@proxy:80", "http://***@proxy:80"),
+        ("http://host/path?q=1", "http://host/path?***"),
+        ("http://host/path#part?x", "http://host/path#***"),
+        ("http://host?mail=a@b", "http://***@b"),
+        ('said "http://u:p@h/?q" twice', 'said "http://***@h/?***" twice'),
+        ("'http://u:p@h/?q' is no URL", "'http://***@h/?***' is no URL"),
+        ("user:pass@10.0.0.1 refused", "***@10.0.0.1 refused"),
+        ("(user:pass@[::1]:80)", "(***@[::1]:80)"),
         ("2001:db8::1", "2001:db8::1"),
         ("fe80::1%eth0", "fe80::1%eth0"),
         ("ask admin@example.com", "ask admin@example.com"),
@@ -381,6 +390,16 @@ def test_ticks_are_round_few_and_within(until: float, most: int) -> None:
 )
 def test_the_scale_of_short_and_long_races(until: float, expected: list[str]) -> None:
     assert labels(ticks(until, STEPS), until) == expected
+
+
+@every_race
+def test_the_scale_has_its_zero_and_its_unit_on_a_phone_too(report: RaceReport) -> None:
+    for axis in parsed(report).classed("axis"):
+        shown = [text.words() for text in axis.all("text")]
+        phone = [text.words() for text in axis.all("text") if text not in axis.classed("minor")]
+        for texts in (shown, phone):
+            assert texts[0] == "0" and all(text.endswith((" ms", " s")) for text in texts[1:])
+        assert 2 <= len(phone) <= 5
 
 
 @pytest.mark.parametrize(("scheme", "palette"), [("light", LIGHT), ("dark", DARK)])

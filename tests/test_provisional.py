@@ -196,6 +196,17 @@ async def test_the_time_is_that_of_the_whole_race(names: tuple[Dns, Dns], author
                 await provisional.secure(trusting(authority))
 
 
+async def test_the_time_of_the_pause_is_not_the_races(names: tuple[Dns, Dns], authority: trustme.CA) -> None:
+    server = Server(A, context=certificate_for(authority, HOST))
+    with closing(server), anyio.fail_after(20):
+        async with connector(names, pacing=replace(QUICK, path_delay=0.4)) as here:
+            provisional = await here.begin(HOST, server.port, timeout=2)
+            await anyio.sleep(2.2)
+            async with await provisional.secure(trusting(authority)) as connection:
+                assert connection.report.elapsed < 2
+    assert connection.report.replay().to_dict() == connection.report.to_dict()
+
+
 async def test_nobody_answers(names: tuple[Dns, Dns]) -> None:
     with socket.create_server((A, 0)) as unused:
         port = unused.getsockname()[1]

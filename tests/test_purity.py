@@ -37,6 +37,7 @@ DOERS = frozenset(
         "drivers/asking.py",
         "drivers/blocking.py",
         "drivers/blocking_stages.py",
+        "drivers/offers.py",
         "drivers/performing.py",
         "drivers/watching.py",
         "drivers/roles.py",

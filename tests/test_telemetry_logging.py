@@ -9,8 +9,8 @@ import pytest
 
 from pvdrace.policy import Policy
 from pvdrace.race.report import RaceReport
+from pvdrace.redaction import redact
 from pvdrace.telemetry.log_lines import LoggingSink
-from pvdrace.telemetry.redaction import redact
 from pvdrace.testing.scenario import blackhole, impostor, ok, pvd, refused, scenario
 from telling_reports import SECRETS, with_secrets
 

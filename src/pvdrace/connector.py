@@ -330,6 +330,7 @@ class Connector(Beginning, Following, Resolving, Finding):
         ready: str,
         *,
         hold: bool = False,
+        source: str | None = None,
     ) -> Course[RaceChanges]:
         """All that comes before the first packet."""
         label = check_label(label) or self._label
@@ -337,7 +338,7 @@ class Connector(Beginning, Following, Resolving, Finding):
         if isinstance(host, Answer):
             origin = await self._dial(host, port, policy, label)
             host = host.address
-        asked = Asked.of(host, port, policy, label, timeout, origin)
+        asked = Asked.of(host, port, policy, label, timeout, origin, source)
         pvds = NO_PVDS if asked.local else await self.snapshot()
         decision = self._courses.decide(asked, ready, pvds)
         if decision.between and self._chooser is not None:

@@ -41,6 +41,9 @@ class Provisional:
     paused. `settle`: the handshake was all. One of these, or `aclose`, has to be called, once; cancelling it
     closes everything. Each raises as `Connector.open_connection`, with the report of the whole race, whose
     timeout is that of `Connector.begin`.
+
+    While it is paused its clock stands still: neither that timeout nor the patience with an attempt is used
+    up by what its owner does meanwhile.
     """
 
     def __init__(
@@ -159,6 +162,8 @@ class Beginning(ABC):
         label: str | None,
         timeout: float | None,
         ready: str,
+        *,
+        source: str | None = None,
     ) -> Course[RaceChanges]: ...
 
     async def begin(
@@ -170,14 +175,16 @@ class Beginning(ABC):
         label: str | None = None,
         timeout: float | None = None,
         ready: str = "tls",
+        source: str | None = None,
     ) -> Provisional:
         """Race to the first transport handshake and pause there: for clients whose TLS comes later.
 
         What comes next can still lose, and the race goes on then: see `Provisional`, and call one of its
         methods in any case. ``timeout`` is for the whole race, in seconds. ``ready``: what will most likely
-        be asked of a winner; history knows of times by it. Raises as `open_connection`.
+        be asked of a winner; history knows of times by it. ``source``: an address of this host that the
+        connection has to come from. Raises as `open_connection`.
         """
-        course = await self._prepare(host, port, policy, label, timeout, ready)
+        course = await self._prepare(host, port, policy, label, timeout, ready, source=source)
         paused: Paused | None = None
         try:
             paused = await drive_to_handshake(

@@ -36,6 +36,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 from urllib3.poolmanager import PoolManager, ProxyManager
+from urllib3.util import Timeout
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs, resolve_ssl_version
 
 from ..calls import check_label, check_policy
@@ -57,13 +58,13 @@ if TYPE_CHECKING:
 
 for _class, _hook in (
     (HTTPConnection, "_new_conn"),
-    (HTTPSConnection, "_connect_tls_proxy"),
+    (HTTPSConnection, "proxy_is_forwarding"),
     (HTTPConnectionPool, "ConnectionCls"),
     (PoolManager, "_new_pool"),
 ):
     if not hasattr(_class, _hook):
         raise ImportError(
-            f"urllib3 {version('urllib3')} has no {_class.__name__}.{_hook}: 2.0 or later is needed"
+            f"urllib3 {version('urllib3')} has no {_class.__name__}.{_hook}: 2.2 or later is needed"
         )
 
 #: Socket options that choose a path, by level and number (linux/socket.h, in.h, in6.h): policy's business.
@@ -121,6 +122,7 @@ class _RacedManager(PoolManager):
         **options: Any,
     ) -> None:
         _check_options(options.get("socket_options"))
+        _source(options.get("source_address"))
         super().__init__(*arguments, **options)
         self.racing = Racing(connector, policy, label)
         self.pool_classes_by_scheme = {"http": PvdHTTPConnectionPool, "https": PvdHTTPSConnectionPool}
@@ -176,8 +178,8 @@ class PvdPoolManager(_RacedManager):
     is among their causes, and they have ``report`` (`pvdrace.report_of` finds it, too). A response has
     ``report``, that of the race for the connection it came by.
 
-    Raises TypeError for a connector that does not block, and ValueError for a socket option that chooses a
-    path: that is for policy to do.
+    Raises TypeError for a connector that does not block, and ValueError for a source port, and for a socket
+    option that chooses a path: that is for policy to do.
     """
 
 
@@ -191,6 +193,7 @@ class PvdHTTPConnection(HTTPConnection):
     def __init__(self, *arguments: Any, racing: Racing, **options: Any) -> None:
         super().__init__(*arguments, **options)
         _check_options(self.socket_options)
+        self._source = _source(self.source_address)
         self.racing = racing
         self.report: RaceReport | None = None
         self._connector: Connector | None = None
@@ -227,9 +230,9 @@ class PvdHTTPConnection(HTTPConnection):
                 self.port,
                 policy=racing.policy,
                 label=racing.label,
-                timeout=self.timeout,
+                timeout=Timeout.resolve_default_timeout(self.timeout),
                 ready=ready,
-                source=_source(self.source_address),
+                source=self._source,
             )
         except (PvdRaceError, OSError) as error:
             raise self._translated(error) from error
@@ -249,7 +252,7 @@ class PvdHTTPConnection(HTTPConnection):
     def _adopt(self, race: Provisional, sock: socket.socket, report: RaceReport) -> socket.socket:
         self.report, self._path = report, race.path
         try:
-            sock.settimeout(self.timeout)
+            sock.settimeout(Timeout.resolve_default_timeout(self.timeout))
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
         except BaseException:

@@ -11,8 +11,11 @@ def from_source(ranking: Ranking, source: str) -> Ranking:
     """Only the PvDs that have the address run, in its family alone, and send from no other in it.
 
     Everybody else is excluded for that. To the host itself one comes from an address of the loopback.
+    ``0.0.0.0`` and ``::`` are any address of the family.
     """
     family = 6 if ":" in source else 4
+    if source in ("0.0.0.0", "::"):
+        return _in_family(ranking, family)
     ranked, excluded = [], list(ranking.excluded)
     for one in ranking.ranked:
         pvd = one.pvd
@@ -25,3 +28,10 @@ def from_source(ranking: Ranking, source: str) -> Ranking:
         else:
             excluded.append(one._replace(excluded=Reason("source", f"{source} is no address of it")))
     return Ranking(tuple(ranked), tuple(excluded))
+
+
+def _in_family(ranking: Ranking, family: int) -> Ranking:
+    ranked = tuple(one._replace(families=(family,)) for one in ranking.ranked if family in one.families)
+    without = Reason("source", f"it has no IPv{family}")
+    left_out = (one._replace(excluded=without) for one in ranking.ranked if family not in one.families)
+    return Ranking(ranked, (*ranking.excluded, *left_out))

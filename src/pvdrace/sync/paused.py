@@ -96,6 +96,12 @@ class PausedSocket(LeavingSocket):
         if self._race is not None:
             self._options.append(option)
 
+    def dup(self) -> socket.socket:  # type: ignore[override]
+        """See `socket.socket.dup`; it settles the race."""
+        copy = socket.socket(self.family, self.type, self.proto, os.dup(self.fileno()))
+        copy.settimeout(self.gettimeout())
+        return copy
+
     def __repr__(self) -> str:
         return super().__repr__() if self._race is None else f"<{type(self).__name__}, its race goes on>"
 
@@ -128,7 +134,6 @@ for _name in (
     "connect",
     "connect_ex",
     "detach",
-    "dup",
     "fileno",
     "getpeername",
     "getsockname",

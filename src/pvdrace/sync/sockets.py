@@ -92,7 +92,7 @@ def seconds(timeout: Any) -> float | None:
 def _name(host: str | bytes | None) -> str:
     if isinstance(host, bytes):
         host = host.decode("ascii")
-    return host or "localhost"
+    return "localhost" if host is None else host
 
 
 def _port(port: int | str) -> int:

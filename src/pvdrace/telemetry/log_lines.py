@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..race.timeline import moments
-from .redaction import redact
+from ..redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

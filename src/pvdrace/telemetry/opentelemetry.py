@@ -15,7 +15,7 @@ import anyio
 from opentelemetry import metrics, trace
 
 from .._version import __version__
-from .redaction import redact
+from ..redaction import redact
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -1,4 +1,4 @@
-"""What no sink may pass on is taken out of texts: user information, query and fragment of URLs. Pure.
+"""What no sink and no picture may pass on is taken out of texts: secrets, and where they hide in URLs. Pure.
 
 A proxy's URL may hold a password (RFC 3986 s3.2.1), a portal's page the token of a guest, and an error quotes
 somebody else's words.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 
 MASK = "***"
-#: Any scheme; up to what cannot be in a URL (RFC 3986 s2), or what ends a sentence around it.
-_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*)://([^\s\"'<>\\^`{|}]*)")
+#: Any scheme; up to what ends a URL for those who write one into a sentence. A password may hold the rest.
+_URL = re.compile(r"(?<![a-zA-Z0-9+.-])([a-zA-Z][a-zA-Z0-9+.-]*)://([^\s\"<>]*)")
+#: ``user:password@host``, without a scheme.
+_NAKED = re.compile(r"""(?<![^\s("'])[^\s:/@"'()]+:[^\s/@]+@(?=[\w\[])""")
 _LONGEST = 500
 
 
@@ -19,10 +21,16 @@ def redact(text: str) -> str:
 
     Control characters become blanks, so that one event stays one line; at most 500 characters are kept.
     """
-    if "://" in text:
-        text = _URL.sub(_cleaned, text)
+    text = without_secrets(text)
     text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def without_secrets(text: str) -> str:
+    """The text without user information, queries and fragments of URLs; all else is as it was."""
+    if "://" in text:
+        text = _URL.sub(_cleaned, text)
+    return _NAKED.sub(f"{MASK}@", text) if "@" in text else text
 
 
 def _cleaned(url: re.Match[str]) -> str:
@@ -50,7 +58,7 @@ def _split(rest: str) -> tuple[str, str, str]:
 def _tail(masked: str) -> str:
     """The brackets and stops around a URL are the sentence's."""
     kept = ""
-    while masked and masked[-1] in ").,;]":
+    while masked and masked[-1] in ").,;]'":
         kept = masked[-1] + kept
         masked = masked[:-1]
     return kept
