@@ -696,6 +696,16 @@ async def test_more_clients_than_are_served_at_once_have_to_wait() -> None:
                 assert (await exactly(fourth, 12))[:2] == b"\x05\x00"
 
 
+async def test_two_addresses_share_the_room() -> None:
+    """None of them keeps what the other needs."""
+    with target(echo) as port:
+        async with serving(max_connections=1, listen=(Listen(port=0), Listen(port=0))) as proxy:
+            for number in (0, 1, 0, 1):
+                async with await anyio.connect_tcp(*proxy.addresses[number]) as stream:
+                    await stream.send(GREETING + wanted(port))
+                    assert (await exactly(stream, 12))[:4] == b"\x05\x00\x05\x00"
+
+
 async def test_a_thousand_connections_at_once() -> None:
     """All of them open at once, each of them heard, and none of them left."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -759,6 +769,25 @@ async def test_a_stop_drains() -> None:
                 assert await exactly(stream, 10) == b"still here"
             before = anyio.current_time()
         assert anyio.current_time() - before < 5
+
+
+async def test_a_stop_lets_a_request_finish_and_takes_no_further_one() -> None:
+    asked, finish = threading.Event(), threading.Event()
+
+    def slow(peer: socket.socket) -> None:
+        peer.recv(65536)
+        asked.set()
+        finish.wait(10)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with target(slow) as port:
+        async with serving(drain_timeout=10) as proxy, client(proxy) as stream:
+            await stream.send(f"GET http://127.0.0.1:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await anyio.to_thread.run_sync(asked.wait, 5)
+            proxy.stop()
+            await anyio.sleep(0.05)
+            finish.set()
+            assert (await everything(stream)).endswith(b"\r\n\r\nok")
 
 
 async def test_a_stop_does_not_wait_for_ever() -> None:

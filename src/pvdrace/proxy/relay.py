@@ -33,6 +33,7 @@ class Flow:
     broken: str | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     busy: bool = False  # there is something that a stop has to wait for
+    last: bool = False  # what is going on is the last that this client gets
     waiting: socket.socket | None = None  # a client that waits for a race, and may have given up
     ended: bool = False  # one of the two ways has
     seen: int = -1  # what the sweeper saw last, and when

@@ -81,7 +81,7 @@ class Proxy:
             connector = Connector(chosen, policy=file, history=history, hooks=hooks)
             self._diallers[key] = Dialler(connector, self.settings, policy)
         self._relay = Relay()
-        self._flows: set[Flow] = set()
+        self._flows: dict[Flow, socket.socket] = {}
         self._stopping: anyio.Event | None = None
         self._stopped = False
         self._emptied: anyio.Event | None = None
@@ -115,6 +115,7 @@ class Proxy:
         self._stopping, self._emptied = anyio.Event(), anyio.Event()
         self._room = anyio.Semaphore(self.settings.max_connections)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._close)
             for dialler in self._diallers.values():
                 await stack.enter_async_context(dialler.connector)
             listeners = []
@@ -138,19 +139,19 @@ class Proxy:
                 tasks.cancel_scope.cancel()
             self.addresses = ()
 
+    def _close(self) -> None:
+        """Close what tasks had no time to: those that were cancelled before they began."""
+        while self._flows:
+            self._flows.popitem()[1].close()
+
     # ------------------------------------------------------------------ clients
 
     async def _accept(self, sock: socket.socket, listen: Listen, tasks: TaskGroup) -> None:
         assert self._room is not None
         while True:
-            await self._room.acquire()
-            try:
-                client, peer = await _next_client(sock)
-            except BaseException:
-                self._room.release()
-                raise
+            client, peer = await _next_client(sock, self._room)
             flow = Flow()
-            self._flows.add(flow)
+            self._flows[flow] = client
             tasks.start_soon(self._serve, client, f"{peer[0]}:{peer[1]}", listen, flow)
 
     async def _serve(self, client: socket.socket, peer: str, listen: Listen, flow: Flow) -> None:
@@ -171,7 +172,7 @@ class Proxy:
             log.exception("a connection from %s broke", peer)
         finally:
             client.close()
-            self._flows.discard(flow)
+            self._flows.pop(flow, None)
             self._room.release()
             if not self._flows and self._emptied is not None:
                 self._emptied.set()
@@ -180,6 +181,7 @@ class Proxy:
         """Give those that are served the time to end; who only waits to be asked has nothing to lose."""
         assert self._emptied is not None
         for flow in self._flows:
+            flow.last = True
             if not flow.busy:
                 flow.scope.cancel()
         if self._flows:
@@ -244,29 +246,33 @@ def _listener(listen: Listen) -> socket.socket:
     return sock
 
 
-async def _next_client(sock: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-    """Accept one; it is non-blocking, and what is said on it goes out at once."""
+async def _next_client(sock: socket.socket, room: anyio.Semaphore) -> tuple[socket.socket, tuple[str, int]]:
+    """Accept one, and take the room for it; it is non-blocking, and what is said on it goes out at once."""
     short = False
     while True:
         try:
+            room.acquire_nowait()
+        except anyio.WouldBlock:
+            await anyio.wait_readable(sock)  # who has no client takes no room
+            await room.acquire()
+        try:
             client, peer = sock.accept()
-        except BlockingIOError:
-            await anyio.wait_readable(sock)
-            continue
         except OSError as error:
-            if error.errno == ECONNABORTED:
-                continue
-            if error.errno not in _SHORT_OF:
+            room.release()
+            if isinstance(error, BlockingIOError):
+                await anyio.wait_readable(sock)
+            elif error.errno in _SHORT_OF:
+                if not short:
+                    log.warning("clients have to wait: %s", os.strerror(error.errno))
+                short = True
+                await anyio.sleep(SHORTAGE)
+            elif error.errno != ECONNABORTED:
                 raise
-            if not short:
-                log.warning("clients have to wait: %s", os.strerror(error.errno))
-            short = True
-            await anyio.sleep(SHORTAGE)
             continue
         client.setblocking(False)
-        with contextlib.suppress(OSError):
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await anyio.lowlevel.checkpoint()  # those who are served get their turn
         except BaseException:
             client.close()
