@@ -225,6 +225,37 @@ def test_draw_a_race(lab: Lab, tmp_path: Path, backend: str) -> None:
     assert all("wifi" in (tmp_path / "out" / name).read_text("utf-8") for name in names)
 
 
+def test_websocket() -> None:
+    """A server of websockets' own on the loopback."""
+    program = """
+import asyncio, runpy, sys
+from websockets.asyncio.server import serve
+
+async def main():
+    async def echo(connection):
+        async for message in connection:
+            await connection.send(message.upper())
+    async with serve(echo, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await runpy.run_path(sys.argv[1])["main"](f"ws://127.0.0.1:{port}/", None)
+
+asyncio.run(main())
+"""
+    arguments = [sys.executable, "-c", program, str(EXAMPLES / "websocket.py")]
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert "won 127.0.0.1" in printed
+    assert printed.endswith("HELLO\n")
+
+
+@in_lab
+def test_websocket_behind_a_portal(lab: Lab) -> None:
+    """The lab's server does not speak WebSocket, which it says behind TLS, in the PvD that works."""
+    lab["eth"].portal()
+    process = lab.run(command("websocket.py", f"wss://{lab.name}/"))
+    assert process.returncode == 1
+    assert process.stderr.startswith(("InvalidStatus: ", "InvalidMessage: "))
+
+
 @in_lab
 def test_replay(lab: Lab, tmp_path: Path) -> None:
     lab["eth"].ipv6_broken()

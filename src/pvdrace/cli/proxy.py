@@ -201,8 +201,10 @@ async def _run(
 
     from ..drivers.performing import sole
     from ..proxy import Proxy
+    from ..telemetry.live import live_sinks
 
-    proxy = Proxy(settings, config=configuration, policy=policy, passwords=passwords, history=history)
+    given: dict[str, Any] = {"policy": policy, "passwords": passwords, "history": history}
+    proxy = Proxy(settings, config=configuration, hooks=live_sinks(), **given)
     _log(verbose)
     code = OK
     try:
