@@ -246,7 +246,6 @@ async def test_a_slow_reader_is_waited_for_and_costs_no_memory() -> None:
 
     with target(handle) as port:
         async with serving() as proxy, client(proxy) as stream:
-            sock = stream.extra(anyio.abc.SocketAttribute.raw_socket)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             await stream.send(GREETING + wanted(port))
             await exactly(stream, 12)
@@ -263,7 +262,40 @@ async def test_a_slow_reader_is_waited_for_and_costs_no_memory() -> None:
                 while True:
                     received += len(await stream.receive(1 << 20))
             assert received == size
-            del sock
+
+
+async def test_a_slow_target_is_waited_for() -> None:
+    """64 MiB for a target that does not read yet: the client is held up, and nothing is lost."""
+    size, read = 64 << 20, threading.Event()
+    received = [0]
+
+    def handle(peer: socket.socket) -> None:
+        read.wait(20)
+        while data := peer.recv(1 << 20):
+            received[0] += len(data)
+        peer.sendall(b"all")
+
+    with target(handle) as port:
+        async with serving() as proxy, tunnel(proxy, port) as stream:
+            sent, block = 0, bytes(1 << 16)
+            with anyio.move_on_after(0.5):
+                while sent < size:
+                    await stream.send(block)
+                    sent += len(block)
+            assert sent < size / 2
+            read.set()
+            # What was cancelled may have been sent in part: so all of it is counted at the other end.
+            await stream.send(block)
+            await stream.send_eof()
+            assert await everything(stream) == b"all"
+            assert received[0] >= sent + len(block)
+
+
+async def test_listening_on_ipv6() -> None:
+    with target(echo) as port:
+        async with serving(listen=(Listen("::1", 0),)) as proxy, tunnel(proxy, port) as stream:
+            await stream.send(b"hello")
+            assert await exactly(stream, 5) == b"hello"
 
 
 # ---------------------------------------------------------------------- users

@@ -17,12 +17,15 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio.streams.tls import TLSStream
 
 import pvdrace
 from cli_program import PROGRAM
-from lab.racing import SLACK, sent
+from lab.racing import SLACK, configuration, sent, trusting
 from pvdrace.lab import Lab
+from pvdrace.proxy import Listen, Proxy, ProxySettings
 
 pytestmark = pytest.mark.lab
 
@@ -135,6 +138,35 @@ def test_a_prohibited_network_sees_no_packet(t2: Lab) -> None:
         time.sleep(1.2)  # whatever lingers has gone
     assert [packet for packet in t2["wA"].packets() if packet.kind != "link"] == []
     assert t2["wB"].counters().syn > 6
+
+
+@pytest.mark.anyio
+async def test_a_prohibited_network_sees_no_packet_on_either_backend(t2: Lab) -> None:
+    """In this process: TLS through the tunnel, and a tunnel that is broken off in a download."""
+    settings = ProxySettings(listen=(Listen(port=0),))
+    forbidden = pvdrace.Policy(prohibit=["pvd:wA"])
+    through = Proxy(settings, config=configuration(t2), policy=forbidden)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            ((host, port),) = await tasks.start(through.run)
+            for request in (b"who\n", b"GET /bytes/20000000 HTTP/1.1\r\nHost: x\r\n\r\n"):
+                async with await anyio.connect_tcp(host, port) as stream:
+                    name = t2.name.encode()
+                    asked = b"\x05\x01\x00\x03" + bytes([len(name)]) + name + b"\x01\xbb"
+                    await stream.send(b"\x05\x01\x00" + asked)
+                    while len(await stream.receive()) < 10:
+                        pass
+                    secure = await TLSStream.wrap(
+                        stream, hostname=t2.name, ssl_context=trusting(t2), standard_compatible=False
+                    )
+                    await secure.send(request)
+                    said = await secure.receive()
+                    assert said == b"wB\n" or b"Server: pvdrace-lab/wB" in said
+                    if request != b"who\n":
+                        await anyio.aclose_forcefully(stream)
+            await anyio.sleep(0.2)
+            through.stop()
+    assert [packet for packet in t2["wA"].packets() if packet.kind != "link"] == []
 
 
 def test_a_required_network_that_is_dead_never_falls_back(t2: Lab) -> None:

@@ -152,7 +152,7 @@ class Proxy:
             client, peer = await _next_client(sock, self._room)
             flow = Flow()
             self._flows[flow] = client
-            tasks.start_soon(self._serve, client, f"{peer[0]}:{peer[1]}", listen, flow)
+            tasks.start_soon(self._serve, client, _in_words(peer), listen, flow)
 
     async def _serve(self, client: socket.socket, peer: str, listen: Listen, flow: Flow) -> None:
         assert self._room is not None
@@ -228,6 +228,10 @@ async def serve(
     """Run a `Proxy` until this is cancelled."""
     proxy = Proxy(settings, config=config, policy=policy, passwords=passwords, history=history, hooks=hooks)
     await proxy.run(task_status=task_status)
+
+
+def _in_words(peer: tuple[str, int]) -> str:
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
 
 
 def _listener(listen: Listen) -> socket.socket:
