@@ -82,6 +82,13 @@ class Following(ABC):
         decision = self._decisions.decide(pvds, path.endpoint, path.policy, label, path.ready, now)
         return objection(path, pvds, decision.ranking)
 
+    def stale(self) -> bool:
+        """Whether something has changed since the last `snapshot`, for who cannot await another one.
+
+        Never waits. False before the first one.
+        """
+        return self._monitor.stale()
+
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after the last `snapshot`, until the caller stops asking.
 
