@@ -636,9 +636,6 @@ def test_the_proxies_of_the_environment(
     utils = importlib.import_module(f"{kit.name}._utils")
     monkeypatch.setattr(utils, "getproxies", lambda: environment)
     assert utils.get_environment_proxies() == patterns
-    if kit.name == "httpx2":  # httpx reads these otherwise, and to no effect
-        monkeypatch.setattr(utils, "getproxies", lambda: in_brackets)
-        assert utils.get_environment_proxies() == of_environment(in_brackets)
 
 
 async def test_a_client_with_the_proxies_of_the_environment(
