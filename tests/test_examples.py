@@ -112,6 +112,25 @@ def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
 
 @in_lab
 @BACKENDS
+def test_httpx2_where_a_portal_stands_before_the_default_link(lab: Lab, backend: str) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "httpx2_client.py", f"https://{lab.name}/", "--backend", backend)
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_policy_leaves_nobody(lab: Lab, backend: str) -> None:
+    arguments = (f"https://{lab.name}/", "--prohibit", "interface:*", "--backend", backend)
+    process = lab.run(command("httpx2_client.py", *arguments))
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"ConnectError: {lab.name}:443: ")
+    assert "prohibited by interface:*" in process.stderr
+
+
+@in_lab
+@BACKENDS
 def test_policy_prohibited_means_zero_packets(fresh_lab: Lab, backend: str) -> None:
     lab = fresh_lab
     printed = run_inside(
