@@ -10,7 +10,7 @@ import sys
 
 import trio
 
-from pvdrace.integrations.trio import open_ssl_over_tcp_stream
+from pvdrace.integrations.trio import open_ssl_over_tcp_stream, report
 
 
 async def main(host: str, port: int) -> None:
@@ -24,7 +24,7 @@ async def main(host: str, port: int) -> None:
         await stream.send_all(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = await stream.receive_some()
     print(answer.decode().splitlines()[0])
-    print(stream.transport_stream.report)
+    print(report(stream))
 
 
 if __name__ == "__main__":

@@ -94,6 +94,23 @@ def test_raw_socket(lab: Lab, backend: str) -> None:
 
 
 @in_lab
+def test_blocking_where_a_portal_stands_before_the_default_link(lab: Lab) -> None:
+    """The program makes its TLS after it has connected; the portal does not win all the same."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "blocking.py", lab.name)
+    assert "eth connected" in printed
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+    assert printed.endswith("wifi\n")
+
+
+@in_lab
+def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
+    printed = run_inside(lab, "blocking.py", lab.name, "--prohibit", "interface:*")
+    assert "prohibited" in printed.splitlines()[-1]
+
+
+@in_lab
 @BACKENDS
 def test_policy_prohibited_means_zero_packets(fresh_lab: Lab, backend: str) -> None:
     lab = fresh_lab
@@ -206,6 +223,37 @@ def test_draw_a_race(lab: Lab, tmp_path: Path, backend: str) -> None:
     names = ["race.html", "race.svg", "race.perfetto.json", "race.sqlog"]
     assert printed.splitlines() == [str(tmp_path / "out" / name) for name in names]
     assert all("wifi" in (tmp_path / "out" / name).read_text("utf-8") for name in names)
+
+
+def test_websocket() -> None:
+    """A server of websockets' own on the loopback."""
+    program = """
+import asyncio, runpy, sys
+from websockets.asyncio.server import serve
+
+async def main():
+    async def echo(connection):
+        async for message in connection:
+            await connection.send(message.upper())
+    async with serve(echo, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await runpy.run_path(sys.argv[1])["main"](f"ws://127.0.0.1:{port}/", None)
+
+asyncio.run(main())
+"""
+    arguments = [sys.executable, "-c", program, str(EXAMPLES / "websocket.py")]
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert "won 127.0.0.1" in printed
+    assert printed.endswith("HELLO\n")
+
+
+@in_lab
+def test_websocket_behind_a_portal(lab: Lab) -> None:
+    """The lab's server does not speak WebSocket, which it says behind TLS, in the PvD that works."""
+    lab["eth"].portal()
+    process = lab.run(command("websocket.py", f"wss://{lab.name}/"))
+    assert process.returncode == 1
+    assert process.stderr.startswith(("InvalidStatus: ", "InvalidMessage: "))
 
 
 @in_lab

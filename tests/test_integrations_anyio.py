@@ -10,6 +10,7 @@ import trustme
 from anyio.streams.tls import TLSConnectable, TLSStream
 
 import pvdrace
+import pvdrace.sync
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, connector, trusting
 from pvdrace.integrations.anyio import PvdConnectable
 
@@ -106,3 +107,5 @@ def test_what_is_no_endpoint_is_said_at_once() -> None:
         PvdConnectable(HOST, 0)
     with pytest.raises(ValueError, match="neither a host name"):
         PvdConnectable("https://www.example.com", 443)
+    with pytest.raises(TypeError, match=r"must be a pvdrace\.Connector"):
+        PvdConnectable(HOST, 443, connector=pvdrace.sync.Connector)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import trustme
 
 import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, connector, trusting
-from pvdrace.integrations.trio import PvdStream, open_ssl_over_tcp_stream, open_tcp_stream
+from pvdrace.integrations.trio import open_ssl_over_tcp_stream, open_tcp_stream, report
 
 pytestmark = pytest.mark.anyio
 
@@ -52,8 +52,9 @@ async def settled(before: int) -> int:
     return len(os.listdir("/proc/self/fd")) - before
 
 
-async def test_a_stream_both_ways(one: pvdrace.Connector, nursery: trio.Nursery) -> None:
-    """With a server of trio's own; half-close, too."""
+@pytest.mark.parametrize("prohibit", [[], ["pvd:elsewhere"]], ids=["plain", "quiet"])
+async def test_a_stream_both_ways(one: pvdrace.Connector, nursery: trio.Nursery, prohibit: list[str]) -> None:
+    """With a server of trio's own; half-close, too, and sockets that leave quietly."""
 
     async def serve(stream: trio.SocketStream) -> None:
         said = b"".join([bytes(part) async for part in stream])
@@ -62,7 +63,15 @@ async def test_a_stream_both_ways(one: pvdrace.Connector, nursery: trio.Nursery)
 
     listeners = await nursery.start(trio.serve_tcp, serve, 0)
     port = listeners[0].socket.getsockname()[1]
-    stream = await open_tcp_stream(HOST, port, connector=one, timeout=10, happy_eyeballs_delay=0.1)
+    stream = await open_tcp_stream(
+        HOST,
+        port,
+        connector=one,
+        policy=pvdrace.Policy(prohibit=prohibit),
+        timeout=10,
+        happy_eyeballs_delay=0.1,
+    )
+    assert type(stream) is trio.SocketStream
     async with stream:
         assert stream.socket.getpeername() == ("127.0.0.2", port)
         await stream.wait_send_all_might_not_block()
@@ -71,9 +80,9 @@ async def test_a_stream_both_ways(one: pvdrace.Connector, nursery: trio.Nursery)
         assert b"".join([bytes(part) async for part in stream]) == b"HELLO"
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    assert stream.report is not None
-    assert stream.report.winner is not None
-    assert (stream.report.winner.pvd, stream.report.ready) == ("a", "tcp")
+    told = report(stream)
+    assert told.winner is not None
+    assert (told.winner.pvd, told.ready) == ("a", "tcp")
 
 
 @pytest.fixture
@@ -88,7 +97,7 @@ async def test_a_stream_is_one_by_trios_own_measure(one: pvdrace.Connector) -> N
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.2"))[0]
     port = listener.socket.getsockname()[1]
 
-    async def pair() -> tuple[PvdStream, trio.SocketStream]:
+    async def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
         stream = await open_tcp_stream(HOST, port, connector=one)
         return stream, await listener.accept()
 
@@ -107,11 +116,10 @@ async def test_tls_is_a_stage_of_the_race(dns: Dns, authority: trustme.CA) -> No
             )
             async with stream:
                 assert await stream.receive_some() == b"hello\n"
-    report = stream.transport_stream.report
-    assert report is not None
-    assert report.winner is not None
-    assert (report.winner.pvd, report.ready) == ("b", "tls")
-    assert "wrong certificate" in str(report)
+    told = report(stream)
+    assert told.winner is not None
+    assert (told.winner.pvd, told.ready) == ("b", "tls")
+    assert "wrong certificate" in str(told)
 
 
 async def test_a_server_that_is_silent_at_tls_loses(dns: Dns, authority: trustme.CA) -> None:
@@ -151,7 +159,8 @@ async def test_nothing_is_left_behind(dns: Dns, authority: trustme.CA, quiet: bo
                     except pvdrace.ConnectFailed as error:
                         assert "wrong certificate" in str(error)
             plain = await open_tcp_stream(HOST, right.port, connector=own, policy=policy)
-            assert type(plain.socket).__name__ == "_SocketType"
+            assert plain.socket.getpeername() == ("127.0.0.2", right.port)
+            assert (plain.socket.family, plain.socket.type) == (socket.AF_INET, socket.SOCK_STREAM)
             await plain.aclose()
         while mute.kept:
             mute.kept.pop().close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .connector import TlsSetting
     from .policy import Policy
     from .race.report import RaceReport
+    from .telemetry.live import LiveSink
 
 
 async def open_connection(
@@ -57,6 +58,20 @@ async def connect(
     return await default_connector().connect(host, port, policy=policy, label=label, timeout=timeout)
 
 
+def given_or_default(connector: Connector | None) -> Connector:
+    """What an adapter uses: the connector that it was given, else this thread's default one.
+
+    Raises TypeError for what is no `pvdrace.Connector`, such as one that blocks.
+    """
+    if connector is None:
+        return default_connector()
+    if not isinstance(connector, Connector):
+        raise TypeError(
+            f"connector must be a pvdrace.Connector: this client is asynchronous, not {connector!r}"
+        )
+    return connector
+
+
 _defaults = threading.local()
 
 
@@ -68,7 +83,8 @@ def default_connector() -> Connector:
     """
     connector: Connector | None = getattr(_defaults, "connector", None)
     if connector is None:
-        connector = _defaults.connector = _DefaultConnector(os.environ.get("PVDRACE_CONFIG") or None)
+        config = os.environ.get("PVDRACE_CONFIG") or None
+        connector = _defaults.connector = _DefaultConnector(config, hooks=_hooks())
         weak = weakref.ref(connector)
 
         def close_at_exit() -> None:
@@ -78,6 +94,15 @@ def default_connector() -> Connector:
 
         atexit.register(close_at_exit)
     return connector
+
+
+def _hooks() -> tuple[LiveSink, ...]:
+    """What the environment asks for: ``$PVDRACE_LIVE``, for ``pvdrace top``."""
+    if not os.environ.get("PVDRACE_LIVE"):
+        return ()
+    from .telemetry.live import live_sinks
+
+    return live_sinks()
 
 
 class _DefaultConnector(Connector):

@@ -17,7 +17,7 @@ from anyio import ConnectionFailed
 from anyio.abc import ByteStreamConnectable
 
 from ..calls import check_endpoint
-from ..default import default_connector
+from ..default import given_or_default
 from ..errors import PvdRaceError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class PvdConnectable(ByteStreamConnectable):
     one behind a portal that intercepts. Inside an `anyio.streams.tls.TLSConnectable` the race is over when
     TLS begins: what goes wrong then is an error.
 
-    Raises ValueError for what is no host or port.
+    Raises ValueError for what is no host or port, TypeError for a connector that blocks.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class PvdConnectable(ByteStreamConnectable):
         timeout: float | None = None,
     ) -> None:
         check_endpoint(host, port)
+        if connector is not None:
+            given_or_default(connector)  # the wrong kind of one is better said here
         self.host = host
         self.port = port
         self.tls = tls
@@ -73,7 +75,7 @@ class PvdConnectable(ByteStreamConnectable):
 
     async def connect(self) -> Connection:
         """Race and return the winner, whose ``report`` tells how; raises `anyio.ConnectionFailed`."""
-        connector = self.connector or default_connector()
+        connector = given_or_default(self.connector)
         try:
             return await connector.open_connection(
                 self.host,

@@ -3,7 +3,7 @@
 ::
 
     stream = await pvdrace.integrations.trio.open_ssl_over_tcp_stream("www.example.com", 443)
-    print(stream.transport_stream.report)
+    print(pvdrace.integrations.trio.report(stream))
 
 trio makes the TLS handshake itself, as a stage of the race: a path that fails at TLS loses, and the race goes
 on in the next PvD.
@@ -14,79 +14,23 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import trio
 
-from ..default import default_connector
+from ..default import given_or_default
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ..connector import Connector
     from ..model import Candidate
     from ..policy import Policy
     from ..race.report import RaceReport
 
 
-class PvdStream(trio.abc.HalfCloseableStream):
-    """A `trio.SocketStream` (``stream``), which is final, and the ``report`` of the race that it has won.
-
-    ``report`` is None while the race is on. Where policy forbids a PvD it closes so that no stray packet
-    follows.
-    """
-
-    report: RaceReport | None = None
-
-    def __init__(self, sock: socket.socket) -> None:
-        """``sock`` is connected; this owns it."""
-        self._leaving: socket.socket | None = None
-        if type(sock) is not socket.socket:
-            # One that leaves quietly, and trio takes none of another class: it gets a second descriptor.
-            self._leaving = sock
-            try:
-                sock = socket.socket(fileno=os.dup(sock.fileno()))
-            except OSError:  # no descriptor to spare
-                self._leaving.close()
-                raise
-            sock.setblocking(False)
-        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-
-    @property
-    def socket(self) -> trio.socket.SocketType:
-        """The trio socket, as in `trio.SocketStream`."""
-        return self.stream.socket
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """See `trio.abc.SendStream.send_all`."""
-        await self.stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """See `trio.abc.SendStream.wait_send_all_might_not_block`."""
-        await self.stream.wait_send_all_might_not_block()
-
-    async def send_eof(self) -> None:
-        """See `trio.abc.HalfCloseableStream.send_eof`."""
-        await self.stream.send_eof()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """See `trio.abc.ReceiveStream.receive_some`."""
-        return await self.stream.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        """See `trio.abc.AsyncResource.aclose`."""
-        leaving, self._leaving = self._leaving, None
-        try:
-            await self.stream.aclose()
-        finally:
-            if leaving is not None:
-                leaving.close()
-
-    def setsockopt(self, *arguments: Any) -> None:
-        """See `trio.SocketStream`."""
-        self.stream.setsockopt(*arguments)
-
-    def getsockopt(self, *arguments: Any) -> int | bytes:
-        """See `trio.SocketStream`."""
-        return self.stream.getsockopt(*arguments)
+_reports: WeakKeyDictionary[trio.SocketStream, RaceReport] = WeakKeyDictionary()
 
 
 async def open_tcp_stream(
@@ -99,8 +43,8 @@ async def open_tcp_stream(
     timeout: float | None = None,
     happy_eyeballs_delay: float | None = None,
     local_address: None = None,
-) -> PvdStream:
-    """Race to ``host``:``port`` and return the winner.
+) -> trio.SocketStream:
+    """Race to ``host``:``port`` and return the winner; its report is ``report(stream)``.
 
     ``connector``: whose PvDs, caches and policy to use (this thread's default one if None). ``policy``,
     ``label`` and ``timeout`` (seconds, for the whole race) as in `Connector.open_connection`.
@@ -115,10 +59,10 @@ async def open_tcp_stream(
             "a path use policy=Policy(require=['pvd:NAME'])"
         )
 
-    async def stage(sock: socket.socket, candidate: Candidate) -> PvdStream:
-        return PvdStream(sock)
+    async def stage(sock: socket.socket, candidate: Candidate) -> trio.SocketStream:
+        return _stream(sock)
 
-    stream, report = await (connector or default_connector()).race_for(
+    stream, report = await given_or_default(connector).race_for(
         stage,
         host,
         port,
@@ -128,7 +72,7 @@ async def open_tcp_stream(
         timeout=timeout,
         ready="tcp",
     )
-    stream.report = report
+    _reports[stream] = report
     return stream
 
 
@@ -144,12 +88,11 @@ async def open_ssl_over_tcp_stream(
     label: str | None = None,
     timeout: float | None = None,
     happy_eyeballs_delay: float | None = None,
-) -> trio.SSLStream[PvdStream]:
+) -> trio.SSLStream[trio.SocketStream]:
     """Race to ``host``:``port``, TLS included, and return the winner: its handshake is done.
 
     ``ssl_context`` and ``https_compatible`` as in `trio.open_ssl_over_tcp_stream`; ``server_hostname`` is the
-    name to verify (the host by default). The report is ``stream.transport_stream.report``. All else, errors
-    too, as in `open_tcp_stream`.
+    name to verify (the host by default). All else, errors too, as in `open_tcp_stream`.
     """
     if ssl_context is None:
         ssl_context = ssl.create_default_context()
@@ -157,9 +100,9 @@ async def open_ssl_over_tcp_stream(
     context = ssl_context
     name = server_hostname or host.strip("[]").split("%")[0].removesuffix(".")
 
-    async def stage(sock: socket.socket, candidate: Candidate) -> trio.SSLStream[PvdStream]:
-        transport = PvdStream(sock)
-        stream: trio.SSLStream[PvdStream] | None = None
+    async def stage(sock: socket.socket, candidate: Candidate) -> trio.SSLStream[trio.SocketStream]:
+        transport = _stream(sock)
+        stream: trio.SSLStream[trio.SocketStream] | None = None
         try:
             stream = trio.SSLStream(
                 transport, context, server_hostname=name, https_compatible=https_compatible
@@ -172,7 +115,7 @@ async def open_ssl_over_tcp_stream(
             raise
         return stream
 
-    stream, report = await (connector or default_connector()).race_for(
+    stream, report = await given_or_default(connector).race_for(
         stage,
         host,
         port,
@@ -182,8 +125,13 @@ async def open_ssl_over_tcp_stream(
         timeout=timeout,
         ready="tls",
     )
-    stream.transport_stream.report = report
+    _reports[stream.transport_stream] = report
     return stream
+
+
+def report(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> RaceReport:
+    """The report of the race that a stream of this module has won. Raises KeyError for any other stream."""
+    return _reports[stream.transport_stream if isinstance(stream, trio.SSLStream) else stream]
 
 
 def _what_broke_it(error: BaseException) -> BaseException:
@@ -191,3 +139,47 @@ def _what_broke_it(error: BaseException) -> BaseException:
     while isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _stream(sock: socket.socket) -> trio.SocketStream:
+    """A connected socket as a stream, which owns it."""
+    try:
+        quiet = type(sock) is not socket.socket
+        return trio.SocketStream(_LeavingSocket(sock) if quiet else trio.socket.from_stdlib_socket(sock))
+    except BaseException:
+        sock.close()
+        raise
+
+
+class _LeavingSocket(trio.socket.SocketType):
+    """A trio socket that leaves quietly where policy forbids a PvD, so that no stray packet follows it.
+
+    The socket that can do so is of a class of its own, and trio takes none such: so trio gets a copy of the
+    descriptor, and all else of a trio socket is that one's.
+    """
+
+    def __init__(self, leaving: socket.socket) -> None:
+        self._leaving = leaving
+        copy = socket.socket(fileno=os.dup(leaving.fileno()))
+        copy.setblocking(False)
+        self._trio = trio.socket.from_stdlib_socket(copy)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close, and let the connection linger until the peer has had its say."""
+        self._trio.close()
+        self._leaving.close()
+
+
+def _of_the_copy(name: str) -> property:
+    return property(lambda own: getattr(own._trio, name))
+
+
+for _name in vars(trio.socket.SocketType).keys() - vars(_LeavingSocket).keys():
+    if not _name.startswith("_"):
+        setattr(_LeavingSocket, _name, _of_the_copy(_name))
