@@ -54,7 +54,9 @@ def run_inside(lab: Lab, example: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    text = Path(__file__).read_text("utf-8")
+    """Or where its client is: `tests/apart`."""
+    texts = [Path(__file__), *Path(__file__).with_name("apart").glob("*.py")]
+    text = "".join(path.read_text("utf-8") for path in texts)
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
 
 
@@ -201,6 +203,35 @@ def test_asyncio_streams(lab: Lab) -> None:
     printed = run_inside(lab, "asyncio_streams.py", lab.name, "443")
     assert printed.startswith("HTTP/1.1 200 OK\n")
     assert "eth won 2001:db8:99::1" in printed
+
+
+@in_lab
+def test_requests_session(lab: Lab) -> None:
+    """Behind a portal that plain requests calls a wrong certificate."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "requests_session.py", f"https://{lab.name}/", "--avoid", "cost:variable")
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
+def test_requests_session_where_nothing_works(lab: Lab) -> None:
+    for link in lab:
+        link.reset()
+    process = lab.run(command("requests_session.py", f"https://{lab.name}/"))
+    assert process.returncode == 1, process.stderr
+    assert "all attempts failed" in process.stdout
+
+
+@in_lab
+def test_botocore_client(fresh_lab: Lab) -> None:
+    lab = fresh_lab
+    lab["eth"].portal()
+    asked = [f"https://{lab.name}", "bucket", "key", "--prohibit", "cost:variable", "--ca-file", lab.ca_file]
+    printed = run_inside(lab, "botocore_client.py", *asked)
+    assert printed == "wifi\n"
+    assert lab["lte"].counters().packets == 0
 
 
 @in_lab
