@@ -95,7 +95,7 @@ async def with_httpx_blocking(setting: Setting, connector: Any, *, library: str)
 
 
 @contextlib.asynccontextmanager
-async def with_aiohttp(setting: Setting, connector: Any, *, race: str = "public") -> AsyncIterator[Ask]:
+async def with_aiohttp(setting: Setting, connector: Any, *, race: Any = "public") -> AsyncIterator[Ask]:
     import aiohttp
 
     options: dict[str, Any] = {"ssl": setting.context, "force_close": not setting.reused}

@@ -95,6 +95,23 @@ def test_raw_socket(lab: Lab, backend: str) -> None:
 
 
 @in_lab
+def test_blocking_where_a_portal_stands_before_the_default_link(lab: Lab) -> None:
+    """The program makes its TLS after it has connected; the portal does not win all the same."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "blocking.py", lab.name)
+    assert "eth connected" in printed
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+    assert printed.endswith("wifi\n")
+
+
+@in_lab
+def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
+    printed = run_inside(lab, "blocking.py", lab.name, "--prohibit", "interface:*")
+    assert "prohibited" in printed.splitlines()[-1]
+
+
+@in_lab
 @BACKENDS
 def test_policy_prohibited_means_zero_packets(fresh_lab: Lab, backend: str) -> None:
     lab = fresh_lab

@@ -17,7 +17,7 @@ import trustme
 import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, connector, trusting
 from pvdrace.config.policy_file import PolicyFile
-from pvdrace.integrations.asyncio import _with_family, create_connection, open_connection
+from pvdrace.integrations.asyncio import create_connection, open_connection, with_family
 from pvdrace.rules import Match, Rule
 from pvdrace.selectors import Selector
 from stepwise import Steps
@@ -217,7 +217,7 @@ async def test_a_family_leaves_all_else_of_a_policy_as_it_is() -> None:
         priority=3,
         cross_pvd=True,
     )
-    given = _with_family(policy, socket.AF_INET)
+    given = with_family(policy, socket.AF_INET)
     assert given is not None
     for name in (field.name for field in fields(policy) if field.compare):
         more = (Selector("family", "ipv4"),) if name == "require" else ()

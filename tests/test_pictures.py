@@ -280,7 +280,7 @@ def test_words_from_outside_change_no_structure(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=()), min_size=1, max_size=60))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_no_word_at_all_changes_the_structure(text: str) -> None:
     check_harmless(text)
 
@@ -390,6 +390,16 @@ def test_ticks_are_round_few_and_within(until: float, most: int) -> None:
 )
 def test_the_scale_of_short_and_long_races(until: float, expected: list[str]) -> None:
     assert labels(ticks(until, STEPS), until) == expected
+
+
+@every_race
+def test_the_scale_has_its_zero_and_its_unit_on_a_phone_too(report: RaceReport) -> None:
+    for axis in parsed(report).classed("axis"):
+        shown = [text.words() for text in axis.all("text")]
+        phone = [text.words() for text in axis.all("text") if text not in axis.classed("minor")]
+        for texts in (shown, phone):
+            assert texts[0] == "0" and all(text.endswith((" ms", " s")) for text in texts[1:])
+        assert 2 <= len(phone) <= 5
 
 
 @pytest.mark.parametrize(("scheme", "palette"), [("light", LIGHT), ("dark", DARK)])

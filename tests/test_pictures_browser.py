@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pvdrace.race.lanes import timeline
 from pvdrace.race.report import RaceReport
 
 pytestmark = pytest.mark.lab
+WIDTHS = (320, 360, 767, 770, 1023, 1025, 1280)  # on both sides of where the layout changes
 DESK, PHONE = (1280, 800), (360, 740)
 GROUNDS = {"light": LIGHT["ground"], "dark": DARK["ground"]}
 
@@ -58,13 +60,28 @@ def test_a_page_is_seen(
     assert seen["width"] == size[0] * (2 if size == PHONE else 1)
 
 
-@pytest.mark.parametrize("width", [320, 360, 700, 710, 1280])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", RACES)
 def test_a_page_is_never_wider_than_its_window(
     window: Browser, tmp_path: Path, name: str, width: int
 ) -> None:
     window.open(page_of(RACES[name], tmp_path), width, 740)
     assert window.run(OVERFLOW) == [width, []]
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_the_labels_of_the_scale_stand_apart(window: Browser, tmp_path: Path, name: str) -> None:
+    file = page_of(RACES[name], tmp_path)
+    for width in WIDTHS[1::2]:
+        window.open(file, width, 740)
+        boxes = window.run(
+            "return [...document.querySelectorAll('.axis text')].map(e => e.getBoundingClientRect())"
+            ".filter(b => b.width).map(b => [b.left, b.right])"
+        )
+        assert len(boxes) >= 2 or name == "nobody"
+        for (_, end), (start, _) in pairwise(boxes):
+            assert start - end >= 4, width
+        assert all(start >= 0 and end <= width for start, end in boxes)
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))

@@ -27,6 +27,7 @@ from loopback import BlackHole, Server, certificate_for, closing, trusting
 from pvdrace.sync import Connector, installed
 from pvdrace.sync.errors import as_os_error
 from pvdrace.sync.paused import PausedSocket
+from test_blocking_driver import settled
 from test_driver import descriptors
 
 NAME = "localhost"
@@ -47,7 +48,7 @@ def connector() -> Iterator[Connector]:
 def no_descriptor_left(connector: Connector) -> Iterator[None]:
     before = descriptors()
     yield
-    assert descriptors() <= before
+    assert settled(before) <= before
 
 
 @pytest.fixture
@@ -281,7 +282,7 @@ def test_a_provisional_connection_that_nobody_wants(connector: Connector, server
     connector.begin(NAME, server.port).close()
     forgotten = connector.begin(NAME, server.port)
     del forgotten
-    assert descriptors() == before
+    assert settled(before) == before
 
 
 def test_tls_that_fails_everywhere_says_why(connector: Connector, portal_first: Server) -> None:
@@ -305,6 +306,13 @@ def test_begin_raises_for_a_race_that_is_lost_before(connector: Connector) -> No
 
 
 # create_connection
+
+
+def test_the_functions_take_what_those_of_a_connector_take() -> None:
+    for name in ("open_connection", "connect"):
+        of_module = inspect.signature(getattr(pvdrace.sync, name)).parameters
+        of_connector = inspect.signature(getattr(Connector, name)).parameters
+        assert list(of_module.values()) == list(of_connector.values())[1:]
 
 
 def test_the_signature_is_the_standard_librarys() -> None:
@@ -540,6 +548,22 @@ def test_installed_takes_no_connector_of_another_kind() -> None:
         pass
 
 
+def test_installed_urllib3_may_set_options_but_no_device(connector: Connector, server: Server) -> None:
+    module: Any = importlib.import_module("urllib3.util.connection")
+    with installed(connector):
+        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        with module.create_connection((NAME, server.port), 5, None, options) as sock:
+            assert sock.gettimeout() == 5
+            assert sock.recv(100) == b"hello\n"
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with pytest.raises(ValueError, match="behind the race's back"):
+            module.create_connection(
+                (NAME, server.port), socket_options=[(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")]
+            )
+        with module.create_connection(("[127.0.0.1]", server.port)) as sock:
+            assert sock.gettimeout() is None
+
+
 def test_installed_sees_urllib3_come() -> None:
     program = """
 import sys, socket
@@ -656,7 +680,7 @@ def test_closed_before_it_was_used_it_leaves_nothing(connector: Connector, serve
         socket.create_connection((NAME, server.port)).close()
         detached = socket.create_connection((NAME, server.port)).detach()
     os.close(detached)
-    assert descriptors() == before
+    assert settled(before) == before
 
 
 def test_a_server_of_ours_is_not_touched(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .connector import TlsSetting
     from .policy import Policy
     from .race.report import RaceReport
+    from .telemetry.live import LiveSink
 
 
 async def open_connection(
@@ -82,7 +83,8 @@ def default_connector() -> Connector:
     """
     connector: Connector | None = getattr(_defaults, "connector", None)
     if connector is None:
-        connector = _defaults.connector = _DefaultConnector(os.environ.get("PVDRACE_CONFIG") or None)
+        config = os.environ.get("PVDRACE_CONFIG") or None
+        connector = _defaults.connector = _DefaultConnector(config, hooks=_hooks())
         weak = weakref.ref(connector)
 
         def close_at_exit() -> None:
@@ -92,6 +94,15 @@ def default_connector() -> Connector:
 
         atexit.register(close_at_exit)
     return connector
+
+
+def _hooks() -> tuple[LiveSink, ...]:
+    """What the environment asks for: ``$PVDRACE_LIVE``, for ``pvdrace top``."""
+    if not os.environ.get("PVDRACE_LIVE"):
+        return ()
+    from .telemetry.live import live_sinks
+
+    return live_sinks()
 
 
 class _DefaultConnector(Connector):

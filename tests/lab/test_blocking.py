@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import anyio
 import pytest
 
 import pvdrace
 import pvdrace.sync
 from lab.clients.base import trusting as trusting_http
-from lab.racing import PATIENT, SLACK, configuration, policy, sent, trusting
+from lab.racing import PATIENT, SLACK, configuration, policy, records, sent, trusting
 from pvdrace.lab import Lab, Link, Provider
 from pvdrace.sync import Connector
 
@@ -45,6 +46,52 @@ def test_the_first_link_is_broken(t2: Lab, fault: Callable[[Link], object]) -> N
             assert word(connection) == "wB"
         assert connection.report.ready == "tls"
         assert connector.objection(connection.path) is None
+
+
+FAULTS: dict[str, Callable[[Link], object]] = {
+    "none": lambda link: None,
+    "no answer to ARP": Link.no_arp,
+    "packets are lost": Link.blackhole,
+    "everything is lost": Link.dead,
+    "silence after TCP": Link.stall,
+    "a portal": Link.portal,
+    "ICMP unreachable": lambda link: link.icmp("host-unreach"),
+    "DNS is dead": lambda link: link.dns("dead"),
+    "DNS says SERVFAIL": lambda link: link.dns("servfail"),
+    "no such name": lambda link: link.dns("nxdomain"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("secure", [True, False], ids=["tls", "tcp"])
+def test_the_same_timeline_as_on_an_event_loop(t2: Lab, fault: str, secure: bool) -> None:
+    """What became of every lookup and attempt, in the same order, at about the same times."""
+    FAULTS[fault](t2["wA"])
+    config, context = configuration(t2), trusting(t2) if secure else False
+
+    async def on_a_loop() -> pvdrace.RaceReport:
+        async with (
+            pvdrace.Connector(config) as connector,
+            await connector.open_connection(t2.name, 443, tls=context, timeout=10) as connection,
+        ):
+            return connection.report
+
+    theirs = anyio.run(on_a_loop)
+    with (
+        Connector(config) as connector,
+        connector.open_connection(t2.name, 443, tls=context, timeout=10) as connection,
+    ):
+        ours = connection.report
+    assert told(ours) == told(theirs)
+    for one, other in zip(records(ours), records(theirs), strict=True):
+        assert abs(one.started - other.started) < SLACK
+
+
+def told(report: pvdrace.RaceReport) -> object:
+    """A report without its times."""
+    lookups = [(r.pvd, r.type, r.outcome, r.addresses, r.error) for r in report.lookups]
+    attempts = [(a.pvd, a.remote, a.outcome, a.connected is not None, a.error) for a in report.attempts]
+    return lookups, attempts, report.outcome, report.ready
 
 
 def test_all_are_silent_and_the_callers_time_holds(t2: Lab) -> None:
@@ -154,6 +201,30 @@ def test_an_interrupt_ends_a_race_and_leaves_nothing(t2: Lab) -> None:
         for link in t2:
             link.heal()
         connector.connect(t2.name, 443, timeout=10)[0].close()
+
+
+def test_closing_the_connector_while_another_thread_races(t2: Lab) -> None:
+    for link in t2:
+        link.blackhole()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with t2.enter():
+                connector.connect(t2.name, 443, timeout=0.6)
+        except BaseException as error:
+            errors.append(error)
+
+    connector = Connector(configuration(t2))
+    connector.snapshot()
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.2)
+    connector.close()
+    thread.join(10)
+    assert [type(error) for error in errors] == [pvdrace.ConnectFailed]
+    assert "timeout 0.6 s" in str(pvdrace.report_of(errors[0]))
+    connector.close()
 
 
 # Not a packet where policy forbids it, to the last

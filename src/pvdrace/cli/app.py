@@ -20,6 +20,7 @@ from .probe import probe
 from .proxy import proxy
 from .resolve import resolve
 from .show import show
+from .top import top
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,5 +71,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, show, explain, probe, proxy, history, lab, demo):
+for command in (list_, resolve, connect, show, explain, probe, proxy, history, top, lab, demo):
     app.add_command(command)

@@ -108,13 +108,13 @@ async def _connect(
 ) -> tuple[RaceReport | None, PvdRaceError | None, str]:
     from ..connector import Connector
     from ..errors import PvdRaceError
+    from ..telemetry.live import live_sinks
     from ..telemetry.terminal import LiveRace
     from .output import stderr
 
     live = LiveRace(stderr(), "tls" if tls else "tcp")
-    async with Connector(
-        configuration, observe=live.observe, hooks=[seen.append], history=history
-    ) as connector:
+    hooks: list[Callable[[RaceReport], object]] = [seen.append, *live_sinks()]
+    async with Connector(configuration, observe=live.observe, hooks=hooks, history=history) as connector:
 
         async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
             try:

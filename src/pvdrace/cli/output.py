@@ -66,17 +66,36 @@ def as_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequ
     return table
 
 
-def aligned(headers: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str] = ()) -> str:
-    """A table for programs and for eyes: one line a row, columns two blanks apart, ``-`` for nothing."""
-    texts = [[header.upper() for header in headers]]
-    texts += [[",".join(c.lines) or "-" for c in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+def aligned(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    right: Sequence[str] = (),
+    least: Sequence[int] = (),
+) -> str:
+    """A table for programs and for eyes: one line a row, columns two blanks apart, ``-`` for nothing.
+
+    ``least`` are widths of columns, where there were rows before.
+    """
+    texts = _texts(headers, rows)
     to_right = [header in right for header in headers]
     lines = [
         "  ".join(
             f"{text:>{width}}" if r else f"{text:<{width}}"
-            for text, width, r in zip(line, widths, to_right, strict=True)
+            for text, width, r in zip(line, widths(headers, rows, least), to_right, strict=True)
         )
         for line in texts
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def widths(headers: Sequence[str], rows: Sequence[Sequence[Cell]], least: Sequence[int] = ()) -> list[int]:
+    """Those of the columns of `aligned`."""
+    columns = zip(least or [0] * len(headers), *_texts(headers, rows), strict=True)
+    return [max(most, *map(len, column)) for most, *column in columns]
+
+
+def _texts(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
+    return [
+        [header.upper() for header in headers],
+        *([",".join(cell.lines) or "-" for cell in row] for row in rows),
+    ]

@@ -15,10 +15,11 @@ from .options import Seconds, config_option, configuration_from, history_option,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyio.abc import TaskStatus
+
     from ..config.configuration import Configuration
     from ..config.proxy_settings import Listen, ProxySettings, User, Way
     from ..policy import Policy
-    from ..proxy import Proxy
     from .options import Command
 
 PASSWORDS = "PVDRACE_PROXY_PASSWORDS"
@@ -198,36 +199,42 @@ async def _run(
 ) -> int:
     import anyio
 
+    from ..drivers.performing import sole
     from ..proxy import Proxy
+    from ..telemetry.live import live_sinks
 
-    proxy = Proxy(settings, config=configuration, policy=policy, passwords=passwords, history=history)
+    given: dict[str, Any] = {"policy": policy, "passwords": passwords, "history": history}
+    proxy = Proxy(settings, config=configuration, hooks=live_sinks(), **given)
     _log(verbose)
     code = OK
-    async with anyio.create_task_group() as tasks:
+    try:
+        async with anyio.create_task_group() as tasks:
 
-        async def ending() -> None:
-            nonlocal code
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for number in signals:
-                    if proxy.stopped:
-                        code = INTERRUPTED if number == signal.SIGINT else OK
-                        tasks.cancel_scope.cancel()
-                        return
-                    _say(f"ending: {proxy.connections} connections, {settings.drain_timeout:g} s to drain")
-                    proxy.stop()
+            async def ending() -> None:
+                nonlocal code
+                with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                    async for number in signals:
+                        if proxy.stopped:
+                            code = INTERRUPTED if number == signal.SIGINT else OK
+                            tasks.cancel_scope.cancel()
+                            return
+                        _say(
+                            f"ending: {proxy.connections} connections, {settings.drain_timeout:g} s to drain"
+                        )
+                        proxy.stop()
 
-        tasks.start_soon(ending)
-        await _serve(proxy)
-        tasks.cancel_scope.cancel()
+            async def serving(*, task_status: TaskStatus[Any]) -> None:
+                await proxy.run(task_status=task_status)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(ending)
+            for address, port in await tasks.start(serving):
+                _say(
+                    f"listening on [{address}]:{port}" if ":" in address else f"listening on {address}:{port}"
+                )
+    except BaseExceptionGroup as group:
+        raise sole(group) from None
     return code
-
-
-async def _serve(proxy: Proxy) -> None:
-    import anyio
-
-    async with anyio.create_task_group() as tasks:
-        for address, port in await tasks.start(proxy.run):
-            _say(f"listening on [{address}]:{port}" if ":" in address else f"listening on {address}:{port}")
 
 
 def _say(text: str) -> None:

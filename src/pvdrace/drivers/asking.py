@@ -31,6 +31,9 @@ class Questions:
         self._actions: dict[int, Lookup] = {}  # by descriptor
         self._epoll: select.epoll | None = None
 
+    def __bool__(self) -> bool:
+        return bool(self._asking)
+
     def __contains__(self, descriptor: int) -> bool:
         return descriptor in self._actions
 

@@ -332,6 +332,9 @@ class BlockingDriver(Generic[P]):
 
     def close(self) -> None:
         """Close all that is still ours. Harmless when done twice."""
+        owned = (self._spares, self._sockets, self._products, self._steps)
+        if self._epoll is None and not any(owned) and not self._questions:
+            return  # the usual end of a race that had not to wait
         with ExitStack() as ends:  # each of them, whatever another raises
             if self._epoll is not None:
                 ends.callback(self._epoll.close)
@@ -344,10 +347,8 @@ class BlockingDriver(Generic[P]):
             for steps in self._steps.values():
                 ends.callback(steps.run.close)
             ends.callback(self._questions.close)
-        for owned in (self._spares, self._sockets, self._products, self._steps):
-            owned.clear()
-        for known in (self._connecting, self._ready, self._stepping):
-            known.clear()
+        for mine in (*owned, self._connecting, self._ready, self._stepping):
+            mine.clear()
 
 
 class _Steps:

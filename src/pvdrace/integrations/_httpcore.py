@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calls import check_label, check_policy
 from ..errors import ConnectFailed, NoUsablePvd, ResolutionFailed, report_of
-from ..race.actions import TIMEOUT, Cancel, Connect, Lookup, Skip
-from ..race.events import Connected, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
+from ..race.actions import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
 
     from ..policy import Policy
-    from ..race.actions import Action
-    from ..race.events import Event
-    from ..race.report import RaceReport
 
     SocketOption = tuple[Any, ...]
 
@@ -54,7 +50,12 @@ class Words(NamedTuple):
 
 
 class Setting:
-    """What decides about the connections of a backend. ``policy`` may be changed."""
+    """What decides about the connections of a backend. ``policy`` may be changed.
+
+    ``source``: the address of this host that they come from, where the core names none.
+    """
+
+    source: str | None = None
 
     def __init__(self, policy: Policy | None, label: str | None) -> None:
         self.label = check_label(label)
@@ -102,12 +103,12 @@ def check_transport_options(options: dict[str, Any]) -> None:
     check_source(options.get("local_address"))
 
 
-def take_pool(transport: Any, words: Words) -> Any:
-    """The pool of a transport of the client's, which has no public place for a network backend.
+def install(backend: Setting, transport: Any, words: Words, options: Mapping[str, Any]) -> Any:
+    """Put a network backend into a transport, which has no public place for one; returns its pool.
 
-    Raises RuntimeError if it is not where it was in every version so far.
+    Raises RuntimeError if the place is not where it was in every version so far.
     """
-    pool = getattr(transport, "_pool", None)
+    pool: Any = getattr(transport, "_pool", None)
     if not hasattr(pool, "_network_backend"):
         name, version = words.client.__name__, words.client.__version__
         raise RuntimeError(
@@ -115,6 +116,10 @@ def take_pool(transport: Any, words: Words) -> Any:
             f"where pvdrace has to put its network backend; {words.core.__name__} with "
             "network_backend= works without"
         )
+    pool._network_backend = backend
+    backend.source = check_source(
+        options.get("local_address")
+    )  # also to a proxy, for which the core has none
     return pool
 
 
@@ -187,72 +192,3 @@ def retire(connection: Any) -> None:
 
 def _never() -> bool:
     return False
-
-
-# ---------------------------------------------------------------------- the words of a trace
-
-
-def told(report: RaceReport) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A race as the events of a trace extension, in order: name and info.
-
-    ``time`` is in seconds from its start.
-    """
-    yield "pvdrace.race.started", {"time": 0.0, "host": report.endpoint.host, "port": report.endpoint.port}
-    begun: dict[int, dict[str, Any]] = {}
-    for time, entry in report.log:
-        name, info = _told(entry, begun)
-        yield f"pvdrace.{name}", {"time": time - report.started, **info}
-    last = "complete" if report.outcome == "won" else "failed"
-    yield f"pvdrace.race.{last}", {"time": report.elapsed, "report": report}
-
-
-def _told(entry: Event | Action, begun: dict[int, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    match entry:
-        case Lookup():
-            begun[entry.id] = {"pvd": entry.pvd.name, "type": entry.type}
-            return "lookup.started", begun[entry.id]
-        case LookupAnswered():
-            found = {"addresses": entry.addresses, "server": entry.server, "cached": entry.cached}
-            return "lookup.complete", begun[entry.id] | found
-        case LookupFailed():
-            return "lookup.failed", begun[entry.id] | {"error": entry.error, "server": entry.server}
-        case Connect():
-            way = entry.candidate
-            begun[entry.id] = {"pvd": way.pvd.name, "remote": way.remote, "port": way.port}
-            return "attempt.started", begun[entry.id] | {"local": way.local, "through": entry.through}
-        case Connected():
-            return "attempt.connected", begun[entry.id] | {"rtt": entry.rtt}
-        case Ready():
-            return "attempt.complete", begun[entry.id] | {"rtt": entry.rtt}
-        case Failed():
-            return "attempt.failed", begun[entry.id] | {"error": entry.error}
-        case Cancel():
-            what = "lookup" if isinstance(entry.target, Lookup) else "attempt"
-            return f"{what}.cancelled", begun[entry.target.id] | {"reason": entry.reason}
-        case Skip():
-            return "address.skipped", {"pvd": entry.pvd, "address": entry.address, "reason": entry.reason}
-        case PvdAdded():
-            return "pvd.added", {"pvd": entry.ranked.pvd.name}
-        case PvdWithdrawn():
-            return "pvd.withdrawn", {"pvd": entry.pvd, "reason": entry.reason}
-
-
-class Tracing:
-    """A trace extension's function with the races among what it is told: base of the two kinds."""
-
-    def __init__(self, trace: Any) -> None:
-        self._trace = trace
-        self._stream: Any = None
-        self._told: RaceReport | None = None
-
-    def _news(self, info: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The race that has ended since the last event, if one has."""
-        stream = info.get("return_value")
-        if hasattr(stream, "get_extra_info"):
-            self._stream = stream
-        report = getattr(info.get("exception"), "report", None)
-        if report is None and self._stream is not None:
-            report = self._stream.get_extra_info("pvdrace.report")
-        if report is not None and report is not self._told:
-            self._told = report
-            yield from told(report)

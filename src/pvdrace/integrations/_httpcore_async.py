@@ -1,12 +1,9 @@
-"""The asynchronous adapters for httpx2 and httpx: network backend, network stream, transport."""
+"""The asynchronous network backend of httpcore2 and httpcore, and its streams."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import logging
 import ssl
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -18,22 +15,16 @@ from ..default import default_connector
 from ._httpcore import (
     LOST,
     Setting,
-    Tracing,
     check_options,
     check_source,
-    check_transport_options,
     connect_error,
-    explain,
     is_readable,
     retire,
-    take_pool,
     to_retire,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Iterable
 
     from anyio.abc import ByteStream
 
@@ -44,16 +35,6 @@ if TYPE_CHECKING:
     from ..race.report import RaceReport
     from ._httpcore import SocketOption, Words
 
-    class _Transport:
-        """What the transports of both clients have."""
-
-        def __init__(self, **options: Any) -> None: ...
-        async def handle_async_request(self, request: Any) -> Any: ...
-        async def __aenter__(self) -> Any: ...
-        async def __aexit__(self, *error: Any) -> None: ...
-        async def aclose(self) -> None: ...
-else:
-    _Transport = object
 
 log = logging.getLogger("pvdrace")
 
@@ -101,7 +82,7 @@ class AsyncBackend(Setting):
         that a race cannot have.
         """
         options = check_options(socket_options)
-        source = check_source(local_address)
+        source = check_source(local_address) or self.source
         connector = self.connector
         try:
             provisional = await connector.begin(
@@ -291,156 +272,3 @@ class AsyncStream:
             if isinstance(error, (*_BROKEN, anyio.EndOfStream)):
                 raise core.ConnectError(str(error)) from error
             raise
-
-
-class AsyncTracing(Tracing):
-    """A trace extension's function for asynchronous requests, with the races among what it is told.
-
-    The core forgets a stream that it has just been given if the function is cancelled then: closed here.
-    """
-
-    async def __call__(self, name: str, info: dict[str, Any]) -> None:
-        """As the core calls it."""
-        try:
-            for event, details in self._news(info):
-                await self._trace(event, details)
-            await self._trace(name, info)
-        except BaseException:
-            stream = info.get("return_value")
-            if isinstance(stream, AsyncStream):
-                with anyio.CancelScope(shield=True):
-                    await stream.aclose()
-            raise
-
-
-class AsyncTransport(_Transport):
-    """The client's own transport over connections that are won in races.
-
-    ``connector``: whose PvDs, caches and policy to use (this thread's default one if None); it is not closed
-    with the transport. ``policy`` and ``label`` as in `Connector.open_connection`; ``policy`` may be set
-    later. All else is the client's own, and has the client's meaning. ``connect`` of the client's timeouts is
-    for the whole race, TLS included. What is raised is the client's own, with the report of the race as
-    ``.report``.
-
-    Used as a context manager, as a client does that is one, it also closes idle connections at once when
-    their PvD goes or is a portal; otherwise before the next request.
-
-    Raises ValueError for ``socket_options`` that choose a path and a ``local_address`` that is none.
-    """
-
-    _words: ClassVar[Words]
-    _backend_class: ClassVar[type[AsyncBackend]]
-
-    def __init__(
-        self,
-        *,
-        connector: Connector | None = None,
-        policy: Policy | None = None,
-        label: str | None = None,
-        **options: Any,
-    ) -> None:
-        backend = self._backend_class(connector, policy=policy, label=label)
-        check_transport_options(options)
-        super().__init__(**options)
-        self._racing_pool = take_pool(self, self._words)
-        self._racing_pool._network_backend = self._racing = backend
-        self._watch: Background | None = None
-
-    @property
-    def policy(self) -> Policy | None:
-        """The policy of requests from now on; a pooled connection that it forbids is not used again."""
-        return self._racing.policy
-
-    @policy.setter
-    def policy(self, policy: Policy | None) -> None:
-        self._racing.policy = policy
-
-    async def handle_async_request(self, request: Any) -> Any:
-        """As the client's own."""
-        await self._racing.prune(self._racing_pool)
-        extensions = request.extensions
-        if extensions.get("trace") is not None:
-            request.extensions = {**extensions, "trace": AsyncTracing(extensions["trace"])}
-        try:
-            return await super().handle_async_request(request)
-        except self._words.client.TransportError as error:
-            explain(error)
-            raise
-        finally:
-            request.extensions = extensions
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        if self._watch is None:
-            self._watch = Background(self._follow)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        try:
-            await self._stop()
-        finally:
-            await super().__aexit__(kind, error, trace)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        try:
-            await self._stop()
-        finally:
-            await super().aclose()
-
-    async def _follow(self) -> None:
-        connector = self._racing.connector
-        async with aclosing(connector.watch()) as changes:
-            async for _ in changes:
-                await self._racing.prune(self._racing_pool)
-
-    async def _stop(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            await watch.stop()
-
-
-class Background:
-    """Work that goes on until it is stopped, in a task of its own, on asyncio and trio.
-
-    No task group: a client may be entered in one task and left in another, as test fixtures and lifespans do.
-    """
-
-    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._work = work
-        self._scope = anyio.CancelScope()
-        self._done = anyio.Event()
-        if _on_asyncio():
-            self._task = asyncio.get_running_loop().create_task(self._run())
-        else:
-            import trio
-
-            context = contextvars.copy_context()
-            trio.lowlevel.spawn_system_task(self._run, name="pvdrace", context=context)
-
-    async def stop(self) -> None:
-        """Cancel it and wait for its end."""
-        self._scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._done.wait()
-
-    async def _run(self) -> None:
-        try:
-            with self._scope:
-                await self._work()
-        except Exception:
-            log.exception("nobody watches the provisioning domains for this transport any more")
-        finally:
-            self._done.set()
-
-
-def _on_asyncio() -> bool:
-    try:
-        return asyncio.current_task() is not None
-    except RuntimeError:
-        return False

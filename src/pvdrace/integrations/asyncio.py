@@ -125,8 +125,9 @@ async def create_connection(
     With TLS, ``protocol_factory`` is called for each attempt that completes its TCP handshake: so it makes a
     new protocol each time. A protocol that lost was never connected, or is disconnected at once.
 
-    Raises as `Connector.open_connection`, every one an OSError with its report; ValueError for arguments that
-    contradict each other or cannot be raced: ``sock``, ``local_addr``, ``flags``.
+    Raises as `Connector.open_connection`; all of it but `NoUsablePvd` and `ResolutionFailed` is an OSError.
+    Raises ValueError for arguments that contradict each other or cannot be raced: ``sock``, ``local_addr``,
+    ``flags``.
     """
     race = _Race(host, port, connector, policy, label, timeout, **options)
     transport, protocol, _ = await race.run(protocol_factory)
@@ -146,6 +147,24 @@ async def reported_connection(
 ) -> tuple[asyncio.Transport, P, RaceReport]:
     """As `create_connection`, and the report."""
     return await _Race(host, port, connector, policy, label, timeout, **options).run(protocol_factory)
+
+
+async def adopt(
+    sock: socket.socket, protocol_factory: Callable[[], P], **tls: Any
+) -> tuple[asyncio.Transport, P]:
+    """`asyncio.loop.create_connection` over a connected socket, which is closed if that fails.
+
+    ``tls`` are its ``ssl``, ``server_hostname``, ``ssl_handshake_timeout`` and ``ssl_shutdown_timeout``.
+    """
+    loop = asyncio.get_running_loop()
+    made = loop.create_task(loop.create_connection(protocol_factory, sock=sock, **tls))
+    try:
+        return await asyncio.shield(made)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await _undo(made)
+            sock.close()
+        raise
 
 
 class _Race:
@@ -196,7 +215,7 @@ class _Race:
         self.port = port
         self.connector = given_or_default(connector)
         self.options: dict[str, Any] = {
-            "policy": _with_family(policy, family),
+            "policy": with_family(policy, family),
             "label": label,
             "timeout": timeout,
         }
@@ -208,28 +227,15 @@ class _Race:
             sock, report = await self.connector.race_for(
                 _as_it_is, self.host, self.port, discard=_close, ready="tcp", **self.options
             )
-            return *await self._adopt(sock, protocol_factory), report
+            return *await adopt(sock, protocol_factory), report
 
         async def stage(sock: socket.socket, candidate: Candidate) -> tuple[asyncio.Transport, P]:
-            return await self._adopt(sock, protocol_factory)
+            return await adopt(sock, protocol_factory, **self.tls)
 
         (transport, protocol), report = await self.connector.race_for(
             stage, self.host, self.port, discard=_abort, ready="tls", **self.options
         )
         return transport, protocol, report
-
-    async def _adopt(
-        self, sock: socket.socket, protocol_factory: Callable[[], P]
-    ) -> tuple[asyncio.Transport, P]:
-        loop = asyncio.get_running_loop()
-        made = loop.create_task(loop.create_connection(protocol_factory, sock=sock, **self.tls))
-        try:
-            return await asyncio.shield(made)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await _undo(made)
-                sock.close()
-            raise
 
 
 async def _undo(made: asyncio.Task[Any]) -> None:
@@ -268,8 +274,11 @@ async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> Non
     product[0].abort()
 
 
-def _with_family(policy: Policy | None, family: int) -> Policy | None:
-    """The policy with one family required; none is left where it rules that one out."""
+def with_family(policy: Policy | None, family: int) -> Policy | None:
+    """The policy with one family required, which is given as a socket has it (AF_UNSPEC: as it is).
+
+    None is left where the policy rules that one out. Raises ValueError for what is no family.
+    """
     if family == socket.AF_UNSPEC:
         return policy
     if family not in _FAMILIES:

@@ -18,15 +18,17 @@ from .strokes import ROW, Scale, finish_of, lines, stripes, strokes, waited
 from .style import sheet
 from .tables import order_table, steps_table
 from .timeline import say_seconds
-from .words import because, describe, position, result
+from .words import because, brief, describe, position, result
 
 if TYPE_CHECKING:
     from .timeline import Kind, Lane, LeftOut, Row, Timeline
 
-#: How many steps the scale has at most, and which of them a phone has room for: every second.
-STEPS = 8
+#: How many steps the scale has at most, and how many labels a phone has room for: of more, every second.
+STEPS, FEW = 8, 5
 #: In percent of the track: the rest is for what stands behind the last bar.
 FULL = 95
+#: So many columns of a note stand in its row; all of it is in the tip and in the table.
+NOTE = 24
 
 
 def page(timeline: Timeline, story: str) -> str:
@@ -99,10 +101,10 @@ def _legend(timeline: Timeline) -> Markup:
 
 
 def _axis(times: list[float], scale: Scale) -> Markup:
-    texts = labels(times, scale.until)
+    texts = labels(times, scale.until, units=True)
     drawn = []
     for n, (time, text) in enumerate(zip(times, texts, strict=True)):
-        minor = "minor" if (len(times) - 1 - n) % 2 else ""
+        minor = "minor" if n % 2 and len(times) > FEW else ""
         place = " ".join(filter(None, (minor, "mid" if n else "")))
         drawn.append(tag("text", text, x=scale.at(time), y=13, class_=place or None))
     return tag("div", tag("svg", *drawn, class_="track"), class_="axis", aria_hidden="true")
@@ -115,13 +117,16 @@ def _lane(lane: Lane, timeline: Timeline, scale: Scale, times: list[float], fini
     came = result(lane) if lane.began is not None else ""  # else its only row says it
     badge = tag("span", f"✓ {came}" if lane.won else came, class_=f"badge {'good' if lane.won else 'quiet'}")
     why = "; ".join(filter(None, (position(lane, timeline.until), because(lane))))
+    said = f"{lane.pvd}: {why}"
     head = tag(
         "div",
         tag("h3", tag("bdi", lane.pvd)),
         tag("span", lane.delay, class_="quiet") if lane.delay else None,
         badge if came else None,
-        tag("span", f"{lane.pvd}: {why}", class_="tip"),
+        tag("span", said, class_="tip"),
         class_="head",
+        role="group",
+        aria_label=said,
         tabindex="0",
     )
     return tag("li", head, tag("ul", *rows, class_="rows"), class_="lane")
@@ -139,7 +144,7 @@ def _row(
         tag("span", tag("bdi", row.label), class_="what address"),
         tag("svg", grid, strokes(row, scale, lane), class_="track", aria_hidden="true"),
         tag("span", took, class_="took"),
-        tag("span", tag("bdi", row.note), class_=f"note {tone}".strip()),
+        tag("span", tag("bdi", brief(row.note, NOTE)), class_=f"note {tone}".strip()),
         tag("span", said, class_="tip"),
         class_=f"row {row.state}",
         role="img",
@@ -150,15 +155,19 @@ def _row(
 
 
 def _left_out(left_out: LeftOut) -> Markup:
-    rule = f"{left_out.pvd}: left out by the rule {left_out.rule}, {left_out.reason}"
-    return tag(
-        "li",
+    said = f"{left_out.pvd}: left out by the rule {left_out.rule}, {left_out.reason}"
+    shown = tag(
+        "div",
         tag("b", tag("bdi", left_out.pvd)),
         " left out: ",
         tag("bdi", left_out.reason),
-        tag("span", rule, class_="tip"),
+        tag("span", said, class_="tip"),
+        class_="gone",
+        role="group",
+        aria_label=said,
         tabindex="0",
     )
+    return tag("li", shown)
 
 
 def _story(story: str) -> Markup:

@@ -75,12 +75,18 @@ def _threads(lane: Lane) -> list[list[Row]]:
     threads: list[list[Row]] = [[]]
     for row in sorted((row for row in lane.rows if row.bars), key=lambda row: row.bars[0].start):
         for thread in threads:
-            if not thread or _micro(thread[-1].bars[-1].end) <= _micro(row.bars[0].start):
+            if not thread or _after(row, thread[-1]):
                 thread.append(row)
                 break
         else:
             threads.append([row])
     return threads
+
+
+def _after(row: Row, last: Row) -> bool:
+    """Whether a row stands behind another one on a thread. What took no time and began with it does not."""
+    start = _micro(row.bars[0].start)
+    return _micro(last.bars[-1].end) <= start and _micro(last.bars[0].start) < start
 
 
 def _slices(row: Row, thread: int, timeline: Timeline) -> Iterator[Event]:

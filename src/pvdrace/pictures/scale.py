@@ -28,8 +28,10 @@ def round_up(value: float, steps: Sequence[float] = (1, 1.5, 2, 3, 4, 5, 6, 8)) 
     return ceil(best * 1e9) / 1e9
 
 
-def labels(times: Sequence[float], until: float) -> list[str]:
-    """What stands at each tick; the last one has the unit."""
+def labels(times: Sequence[float], until: float, *, units: bool = False) -> list[str]:
+    """What stands at each tick. The last one has the unit; with ``units`` all have it but the first."""
     unit, factor = ("s", 1.0) if until >= 2 else ("ms", 1000.0)
     texts = [f"{time * factor:g}" for time in times]
+    if units:
+        return [texts[0], *(f"{text} {unit}" for text in texts[1:])]
     return [*texts[:-1], f"{texts[-1]} {unit}"] if texts else []

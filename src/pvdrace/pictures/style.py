@@ -29,7 +29,7 @@ _WATERFALL = """
 font-size:.875rem;color:var(--muted)}
 .legend svg{width:28px;height:12px;vertical-align:-1px;margin-right:.4rem;overflow:visible}
 .lanes{list-style:none;margin:0;padding:0}
-.axis,.row{display:grid;grid-template-columns:minmax(6rem,14rem) minmax(0,1fr) 4.5rem minmax(5rem,12rem);
+.axis,.row{display:grid;grid-template-columns:min(14rem,22%) minmax(0,1fr) 4.5rem min(12rem,20%);
 column-gap:.75rem;align-items:center;padding:0 .5rem}
 .axis{color:var(--muted);font-size:.8rem}
 .axis svg{grid-column:2;height:18px}
@@ -48,10 +48,10 @@ svg.track{display:block;width:100%;height:24px;overflow:visible}
 .tip{display:none;position:absolute;z-index:1;top:100%;left:.5rem;right:.5rem;max-width:44rem;width:fit-content;
 padding:.5rem .75rem;background:var(--ink);color:var(--ground);border-radius:6px;font-size:.85rem;
 font-weight:400}
-.row:hover>.tip,.row:focus>.tip,.head:hover>.tip,.head:focus>.tip,.out li:hover>.tip,
-.out li:focus>.tip{display:block}
+.row:hover>.tip,.row:focus>.tip,.head:hover>.tip,.head:focus>.tip,.gone:hover>.tip,
+.gone:focus>.tip{display:block}
 .out{list-style:none;margin:.75rem 0 0;padding:0}
-.out li{position:relative;padding:.15rem .5rem}
+.gone{position:relative;padding:.15rem .5rem}
 .note,.what{overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3}
 """
 _TABLES = """
@@ -59,6 +59,7 @@ _TABLES = """
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 caption{text-align:left;color:var(--muted);padding-bottom:.35rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--rule)}
+th[scope=row]{min-width:5rem}
 thead th{color:var(--muted);font-weight:600;white-space:nowrap}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 ul.plain{list-style:none;margin:0;padding:0}
@@ -67,11 +68,12 @@ footer{margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:.5rem;font
 color:var(--muted)}
 """
 _PHONE = """
-@media (max-width:44rem){
+@media (max-width:64rem){.axis .minor{display:none}}
+@media (max-width:48rem){
 body{padding:1rem .6rem 2rem}
 h1{font-size:1.3rem}
-.axis{grid-template-columns:1fr}.axis svg{grid-column:1}.axis .minor,.track .minor{display:none}
-.row{grid-template-columns:minmax(0,1.3fr) minmax(0,1fr) auto;padding:.1rem .5rem .3rem}
+.axis{grid-template-columns:1fr}.axis svg{grid-column:1}
+.row{grid-template-columns:minmax(0,1fr) minmax(0,1fr) minmax(3.6rem,auto);padding:.1rem .5rem .3rem}
 .row .track{grid-column:1/-1;grid-row:2}
 .row .what,.row .note,.row .took{grid-row:1}
 .row .note{grid-column:2;text-align:right}.row .took{grid-column:3}

@@ -15,7 +15,7 @@ from .markup import Markup, join, tag
 from .scale import SHORTEST, labels, ticks
 from .strokes import CSS, ROW, Scale, finish_of, lines, stripes, strokes, waited
 from .timeline import Row, say_seconds
-from .words import because, columns, cut, cut_middle, describe, position
+from .words import because, brief, columns, cut, cut_middle, describe, position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,15 +215,10 @@ class _Drawing:
             self._text(columns.label_x, label, f"address {tone}", "label"),
             strokes(row, self.scale, lane, self.height),
             self._text(columns.took_end, took, "quiet small end"),
-            self._text(columns.took_end + 12, self._note(row.note), tone, "note"),
+            self._text(columns.took_end + 12, brief(row.note, columns.note), tone, "note"),
         ]
         said = describe(row, timeline)
         return tag("g", tag("title", said) if said else None, *parts)
-
-    def _note(self, note: str) -> str:
-        """Errors read ``what: details``; where there is no room, the details go first."""
-        short = note.partition(": ")[0]
-        return short if columns(note) > self.columns.note >= columns(short) else cut(note, self.columns.note)
 
     def _order(self) -> Iterator[Markup]:
         """Who comes before whom, and what ranking saw in each."""

@@ -105,5 +105,11 @@ def cut_middle(text: str, width: int) -> str:
     return text[: width - 1 - tail] + ELLIPSIS + text[len(text) - tail :]
 
 
+def brief(note: str, width: int) -> str:
+    """A note in at most ``width`` columns. Errors read ``what: details``: the details go first."""
+    short = note.partition(": ")[0]
+    return short if columns(note) > width >= columns(short) else cut(note, width)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -7,10 +7,9 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import anyio
-
 from ..calls import check_endpoint, forbids
 from ..errors import PvdRaceError
+from ..net.lingering import LeavingSocket
 from .first_flight import FirstFlight, discard
 from .guard import Guard, GuardedResolver
 from .relay import abort
@@ -23,7 +22,10 @@ if TYPE_CHECKING:
     from ..policy import Policy
     from ..race.report import RaceReport
 
-    Accept = Callable[[socket.socket], Awaitable[None]]
+    Accept = Callable[[tuple[str, int]], Awaitable[None]]
+
+#: From where a connection is made whose path may still change: RFC 1928 s6 has no word for it.
+NOT_YET = ("0.0.0.0", 0)
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +72,7 @@ class Dialler:
 
         ``client``: what it says first is part of the race where the port makes one expect TLS; ``said`` is
         what it has said already.
+        ``accept`` gets the address that the connection is made from.
         Raises `TargetRefused`, `PvdRaceError` or ValueError; `TooLate` where that comes after ``accept``.
         """
         host = check_endpoint(host, port).host
@@ -77,14 +80,13 @@ class Dialler:
             self._guard.look(await self.connector.snapshot())
             self._guard.check(host)
         if client is not None and accept is not None and port in self._settings.tls_ports:
-            flight = FirstFlight(client, said, accept)
-            return await self._watched(flight, host, port, label)
+            return await self._watched(host, port, label, accept, FirstFlight(client, said))
         sock, report = await self.connector.connect(
             host, port, policy=self._policy, label=label, timeout=self._settings.connect_timeout
         )
         try:
             if accept is not None:
-                await accept(sock)
+                await accept(sock.getsockname()[:2])
         except OSError:
             pass  # the client has gone: whoever relays finds out
         except BaseException:
@@ -92,41 +94,30 @@ class Dialler:
             raise
         return self._dialled(sock, report, said, label)
 
-    async def _watched(self, flight: FirstFlight, host: str, port: int, label: str | None) -> Dialled:
-        won: tuple[socket.socket, RaceReport] | None = None
-        failure: Exception | None = None
+    async def _watched(
+        self, host: str, port: int, label: str | None, accept: Accept, flight: FirstFlight
+    ) -> Dialled:
+        provisional = await self.connector.begin(
+            host, port, policy=self._policy, label=label, timeout=self._settings.connect_timeout
+        )
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(flight.read)
-                try:
-                    won = await self.connector.race_for(
-                        flight.stage,
-                        host,
-                        port,
-                        discard=discard,
-                        policy=self._policy,
-                        label=label,
-                        timeout=self._settings.connect_timeout,
-                        ready="tls",
-                    )
-                except (PvdRaceError, ValueError) as error:
-                    failure = error
-                tasks.cancel_scope.cancel()
-        except BaseException:  # cancelled when all was done
-            if won is not None:
-                won[0].close()
-            raise
-        if won is None:
-            assert failure is not None
-            if not flight.accepted:
-                raise failure
-            raise TooLate(failure, flight.alert) from failure
-        sock, report = won
+            with contextlib.suppress(OSError):  # as above
+                await accept(NOT_YET)
+            if await flight.read():
+                sock, report = await provisional.finish(flight.stage, discard=discard, ready="tls")
+            else:
+                sock, report = await provisional.settle_socket()
+        except PvdRaceError as error:
+            raise TooLate(error, flight.alert) from error
+        finally:
+            await provisional.aclose()
         return self._dialled(sock, report, flight.left, label)
 
     async def drop(self, dialled: Dialled) -> None:
         """Close what broke. Where policy asks for silence, as quietly as it goes."""
-        if dialled.quiet:
+        if isinstance(dialled.sock, LeavingSocket):
+            dialled.sock.close()
+        elif dialled.quiet:
             await self.connector.release(dialled.sock)
         else:
             abort(dialled.sock)

@@ -104,7 +104,7 @@ class HttpSession:
             raise BadRequest("CONNECT has no content (RFC 9110 s9.3.6)")
         rest, _ = self._messages.trailing_data
 
-        async def accept(sock: socket.socket) -> None:
+        async def accept(bound: tuple[str, int]) -> None:
             await send(self._client, ESTABLISHED)
 
         await self._session.tunnel(where.host, where.port, accept, bytes(rest))

@@ -19,11 +19,11 @@ from .socks5 import Socks5
 from .targets import TargetRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from ..config.proxy_settings import Listen, ProxySettings, Way
     from .accounts import Accounts
-    from .dialling import Dialled, Dialler
+    from .dialling import Accept, Dialled, Dialler
     from .relay import Flow, Relay
 
 #: One line a connection, at DEBUG: there are host names in it. Never a path, a query or a password.
@@ -105,8 +105,8 @@ class Session:
             return
         host, port = conversation.target
 
-        async def accept(sock: socket.socket) -> None:
-            await send(self.client, conversation.reply(socks5.SUCCEEDED, sock.getsockname()[:2]))
+        async def accept(bound: tuple[str, int]) -> None:
+            await send(self.client, conversation.reply(socks5.SUCCEEDED, bound))
 
         try:
             await self.tunnel(host, port, accept, conversation.rest)
@@ -126,9 +126,7 @@ class Session:
         """How this client's connections are made: by its user, else by where it came in."""
         return self._accounts.way(self.user).over(self._listen.way)
 
-    async def tunnel(
-        self, host: str, port: int, accept: Callable[[socket.socket], Awaitable[None]], said: bytes
-    ) -> None:
+    async def tunnel(self, host: str, port: int, accept: Accept, said: bytes) -> None:
         """Connect, tell the client by ``accept``, and relay until the end.
 
         Raises `TargetRefused`, `PvdRaceError` or ValueError where the client has not been told anything.
@@ -162,7 +160,7 @@ class Session:
         self,
         host: str,
         port: int,
-        accept: Callable[[socket.socket], Awaitable[None]] | None,
+        accept: Accept | None,
         said: bytes = b"",
     ) -> Dialled | None:
         """Race to a target; None: the client has gone meanwhile. Raises as `Dialler.dial`."""

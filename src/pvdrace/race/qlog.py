@@ -7,6 +7,7 @@ qlog's times are; absent is what is not known.
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
@@ -155,4 +156,4 @@ def _known(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 6)
+    return None if seconds is None or not isfinite(seconds) else round(seconds * 1000, 6)

@@ -21,7 +21,6 @@ from ..drivers.stages import tls_context
 from ..files import read_configuration
 from ..history_store import open_store
 from ..model import is_loopback
-from ..paths import objection
 from ..race.race import DEFAULT_PACING
 from ..ranking.explanation import explain
 from .connection import Connection
@@ -139,13 +138,10 @@ class Connector:
 
         As `pvdrace.Connector.objection`, and it takes a new look itself: one system call, if nothing changed.
         """
-        if is_loopback(path.endpoint.host):
-            return None
-        races, now = self._races, time.monotonic()
+        races = self._races
         with races.lock:
             pvds, label = races.snapshot(), path.label or races.label
-            decision = races.decisions.decide(pvds, path.endpoint, path.policy, label, path.ready, now)
-            return objection(path, pvds, decision.ranking)
+            return races.decisions.objection(path, pvds, label, time.monotonic())
 
     def explain(
         self,

@@ -9,6 +9,7 @@ begun before. asyncio, trio and anyio call none of them.
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import ssl
 import sys
@@ -104,8 +105,16 @@ def _current() -> _Setting | None:
     own = _own()
     if own:
         return own[-1]
-    with _lock:
-        return _open[0] if _open else None
+    return next(iter(_open), None)
+
+
+def _new_lock() -> None:
+    """In the child of a fork: whoever held the lock is not there any more."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
 
 
 def _install() -> None:
