@@ -12,6 +12,7 @@ import pytest
 
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import build
+from resp import Redis, serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -304,6 +305,20 @@ def test_websocket_behind_a_portal(lab: Lab) -> None:
     process = lab.run(command("websocket.py", f"wss://{lab.name}/"))
     assert process.returncode == 1
     assert process.stderr.startswith(("InvalidStatus: ", "InvalidMessage: "))
+
+
+def test_redis_pool() -> None:
+    with serving(Redis("127.0.0.1")) as server:
+        url = f"redis://127.0.0.1:{server.server_address[1]}/?protocol=2"
+        printed = subprocess.run(
+            command("redis_pool.py", url), capture_output=True, text=True, check=True
+        ).stdout
+    assert printed == "hello\n"
+    process = subprocess.run(
+        command("redis_pool.py", "redis://127.0.0.1:1/"), capture_output=True, text=True, check=False
+    )
+    assert process.stderr.startswith("ConnectionError: ")
+    assert "refused" in process.stderr
 
 
 @in_lab
