@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,9 +25,16 @@ import pvdrace.sync
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from proxies import ProxyServer, http_proxy, socks_proxy
 from pvdrace.config import parse
+from pvdrace.integrations._httpcore_trace import told
 from pvdrace.integrations._httpx_clients import of_environment
+from pvdrace.model import Candidate, Endpoint, ProvisioningDomain, Ranked, Ranking
+from pvdrace.race.actions import Cancel, Connect, Lookup, Skip
+from pvdrace.race.events import Connected, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
+from pvdrace.race.outcome import Lost, Won
 from pvdrace.race.pacing import Pacing
+from pvdrace.race.report import RaceReport
 from stepwise import Steps
+from test_docs import DOCS, table
 from web import Web, Web2
 
 pytestmark = pytest.mark.anyio
@@ -670,12 +678,12 @@ async def entered(client: Any) -> AsyncIterator[Session]:
 # ---------------------------------------------------------------------- traces
 
 
-def tracer(kit: Kit, told: list[tuple[str, dict[str, Any]]]) -> Any:
+def tracer(kit: Kit, events: list[tuple[str, dict[str, Any]]]) -> Any:
     def trace(name: str, info: dict[str, Any]) -> None:
-        told.append((name, info))
+        events.append((name, info))
 
     async def atrace(name: str, info: dict[str, Any]) -> None:
-        told.append((name, info))
+        events.append((name, info))
         await anyio.lowlevel.checkpoint()
 
     return trace if kit.blocking else atrace
@@ -687,17 +695,17 @@ async def test_a_trace_has_the_race_in_it(
 ) -> None:
     """In order, among httpcore's own events: the address that is refused, and the one that wins."""
     context = certificate_for(authority, HOST) if scheme == "https" else None
-    told: list[tuple[str, dict[str, Any]]] = []
+    events: list[tuple[str, dict[str, Any]]] = []
     with Web("127.0.0.3", context=context) as web:
         async with (
             kit.connector(*two) as connector,
             kit.client(connector, verify=trusting(authority)) as client,
         ):
-            extensions = {"trace": tracer(kit, told)}
+            extensions = {"trace": tracer(kit, events)}
             for _ in range(2):
                 response = await client.get(f"{scheme}://{HOST}:{web.port}/", extensions=extensions)
             assert response.request.extensions["trace"] is extensions["trace"]
-    names = [name for name, _ in told]
+    names = [name for name, _ in events]
     race = [name for name in names if name.startswith("pvdrace.")]
     assert race[0] == "pvdrace.race.started"
     assert race[-1] == "pvdrace.race.complete"
@@ -714,22 +722,46 @@ async def test_a_trace_has_the_race_in_it(
     assert names.index("connection.connect_tcp.complete") < names.index("pvdrace.race.started")
     after = "connection.start_tls.complete" if scheme == "https" else "http11.send_request_headers.complete"
     assert names.index("pvdrace.race.complete") == names.index(after) - 1
-    infos = [info for name, info in told if name.startswith("pvdrace.")]
+    infos = [info for name, info in events if name.startswith("pvdrace.")]
     assert [info["time"] for info in infos] == sorted(info["time"] for info in infos)
-    failed = next(info for name, info in told if name == "pvdrace.attempt.failed")
+    failed = next(info for name, info in events if name == "pvdrace.attempt.failed")
     assert (failed["pvd"], failed["remote"], failed["error"]) == ("a", "127.0.0.2", "refused")
     assert infos[-1]["report"].outcome == "won"
 
 
 async def test_a_trace_of_a_race_that_is_lost(kit: Kit, dns: Dns) -> None:
-    told: list[tuple[str, dict[str, Any]]] = []
+    events: list[tuple[str, dict[str, Any]]] = []
     async with kit.connector(dns) as connector, kit.client(connector) as client:
         with pytest.raises(kit.module.ConnectError):
-            await client.get(f"http://{HOST}:9/", extensions={"trace": tracer(kit, told)})
-    names = [name for name, _ in told]
+            await client.get(f"http://{HOST}:9/", extensions={"trace": tracer(kit, events)})
+    names = [name for name, _ in events]
     assert names.index("pvdrace.attempt.failed") < names.index("pvdrace.race.failed")
     assert names[names.index("pvdrace.race.failed") + 1] == "connection.connect_tcp.failed"
     assert names.count("pvdrace.race.started") == 1
+
+
+def test_every_event_has_its_name_in_the_documentation() -> None:
+    """And the keys of its info: a race with everything in it that a race can have."""
+    pvd = ProvisioningDomain("a", interface="lo")
+    lookup = Lookup(1, pvd, HOST, "AAAA")
+    attempt = Connect(2, Candidate(pvd, None, "127.0.0.2", 9, 4))
+    log: list[Any] = [
+        *(lookup, LookupAnswered(1, ("::1",)), LookupFailed(1, "silence"), Cancel(lookup, "over")),
+        *(attempt, Connected(2), Ready(2), Failed(2, "refused"), Cancel(attempt, "over")),
+        *(Skip("a", "::1", "no route"), PvdAdded(Ranked(pvd, 0.0, ()), 0), PvdWithdrawn("a", "gone")),
+    ]
+    endpoint = Endpoint(HOST, 9)
+    timed = [(10.5, entry) for entry in log]
+    lost = told(RaceReport(endpoint, Ranking(()), timed, 10.0, Lost("nobody")))
+    won = told(RaceReport(endpoint, Ranking(()), timed, 10.0, Won(attempt)))
+    names = {name: set(info) - {"time"} for events in (lost, won) for name, info in events}
+    documented: dict[str, set[str]] = {}
+    for cells in table(DOCS / "httpx.md", "Traces"):
+        keys = set(re.findall(r"`(\w+)`", cells[1]))
+        if cells[1].startswith("and "):
+            keys |= {"pvd", "type"}
+        documented |= dict.fromkeys(re.findall(r"`(pvdrace\.[.a-z]+)`", cells[0]), keys)
+    assert documented == names
 
 
 @pytest.mark.parametrize("where", ["connect_tcp.complete", "start_tls.started", "start_tls.complete"])
