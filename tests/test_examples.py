@@ -12,6 +12,7 @@ import pytest
 
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import build
+from resp import Redis, serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -110,6 +111,25 @@ def test_blocking_where_a_portal_stands_before_the_default_link(lab: Lab) -> Non
 def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
     printed = run_inside(lab, "blocking.py", lab.name, "--prohibit", "interface:*")
     assert "prohibited" in printed.splitlines()[-1]
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_a_portal_stands_before_the_default_link(lab: Lab, backend: str) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "httpx2_client.py", f"https://{lab.name}/", "--backend", backend)
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_policy_leaves_nobody(lab: Lab, backend: str) -> None:
+    arguments = (f"https://{lab.name}/", "--prohibit", "interface:*", "--backend", backend)
+    process = lab.run(command("httpx2_client.py", *arguments))
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"ConnectError: {lab.name}:443: ")
+    assert "prohibited by interface:*" in process.stderr
 
 
 @in_lab
@@ -285,6 +305,20 @@ def test_websocket_behind_a_portal(lab: Lab) -> None:
     process = lab.run(command("websocket.py", f"wss://{lab.name}/"))
     assert process.returncode == 1
     assert process.stderr.startswith(("InvalidStatus: ", "InvalidMessage: "))
+
+
+def test_redis_pool() -> None:
+    with serving(Redis("127.0.0.1")) as server:
+        url = f"redis://127.0.0.1:{server.server_address[1]}/?protocol=2"
+        printed = subprocess.run(
+            command("redis_pool.py", url), capture_output=True, text=True, check=True
+        ).stdout
+    assert printed == "hello\n"
+    process = subprocess.run(
+        command("redis_pool.py", "redis://127.0.0.1:1/"), capture_output=True, text=True, check=False
+    )
+    assert process.stderr.startswith("ConnectionError: ")
+    assert "refused" in process.stderr
 
 
 @in_lab

@@ -21,7 +21,6 @@ from ..drivers.stages import tls_context
 from ..files import read_configuration
 from ..history_store import open_store
 from ..model import is_loopback
-from ..paths import objection
 from ..race.race import DEFAULT_PACING
 from ..ranking.explanation import explain
 from .connection import Connection
@@ -56,7 +55,8 @@ class Connector:
 
     All arguments are those of `pvdrace.Connector`. What needs somebody at work in the background is not
     here: nothing is probed, and no PvD is brought up for a race (``on_need``). It may be used by any number
-    of threads at once, all in the same network namespace, and starts none; a race runs in the thread that
+    of threads at once, all in the same network namespace, and starts none but, where ``history`` has a file,
+    one for the moment in which that is written; a race runs in the thread that
     asked for it, whether that runs an event loop (which stands still meanwhile) or not. ``hooks`` and
     ``observe`` are called in that thread. After a fork the child needs one of its own.
 
@@ -139,13 +139,10 @@ class Connector:
 
         As `pvdrace.Connector.objection`, and it takes a new look itself: one system call, if nothing changed.
         """
-        if is_loopback(path.endpoint.host):
-            return None
-        races, now = self._races, time.monotonic()
+        races = self._races
         with races.lock:
             pvds, label = races.snapshot(), path.label or races.label
-            decision = races.decisions.decide(pvds, path.endpoint, path.policy, label, path.ready, now)
-            return objection(path, pvds, decision.ranking)
+            return races.decisions.objection(path, pvds, label, time.monotonic())
 
     def explain(
         self,
