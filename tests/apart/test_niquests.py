@@ -130,8 +130,8 @@ async def test_requests_and_the_report(client: Client) -> None:
     assert len(web.connections) == 1
     told = first.conn_info
     assert told.destination_address == ("127.0.0.2", web.port)
-    assert told.established_latency.total_seconds() > 0
-    assert told.resolution_latency.total_seconds() > 0
+    assert 0 <= told.established_latency.total_seconds() < 5  # a loop's clock may stand still so long
+    assert 0 < told.resolution_latency.total_seconds() < 5
 
 
 async def test_a_wrong_certificate_loses_the_race(client: Client, authority: trustme.CA) -> None:

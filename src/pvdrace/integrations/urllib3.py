@@ -39,7 +39,7 @@ from urllib3.util import Timeout
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs, resolve_ssl_version
 
 from ..calls import check_label, check_policy
-from ..errors import ConfigurationError, PvdRaceError, ResolutionFailed, report_of
+from ..errors import PvdRaceError, ResolutionFailed, report_of
 from ..race.actions import TIMEOUT
 from ..sync import Connector, default_connector
 from ._options import check_kind, check_options, check_source
@@ -248,10 +248,8 @@ class PvdHTTPConnection(HTTPConnection):
             raise
         return sock
 
-    def _translated(self, error: Exception) -> Exception:
+    def _translated(self, error: Exception) -> HTTPError:
         """The exception of urllib3's for what has happened, with the report."""
-        if isinstance(error, ConfigurationError):
-            return error
         report = report_of(error)
         failure = (report.failure if report is not None else None) or ""
         found: Any
