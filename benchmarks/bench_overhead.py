@@ -1,8 +1,8 @@
 """What a connection costs on the loopback, beyond the kernel's own work.
 
-One run, one table: median and 99th percentile of one connect and close, on asyncio and on trio, for a raw
-non-blocking socket, the usual clients, and ours. One candidate is 127.0.0.1; two are ::1 and 127.0.0.1, both
-answering. The server is another process. ``--check`` exits with 1 if a target of the project is missed.
+One run, one table: median and 99th percentile of one connect and close, on asyncio, on trio and in blocking
+code, for a raw non-blocking socket, the usual clients, and ours. One candidate is 127.0.0.1; two are ::1 and
+127.0.0.1, both answering. The server is another process. ``--check`` exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import anyio
 import trio
 
 import pvdrace
+import pvdrace.sync
 
 Connect = Callable[[], Awaitable[None]]
+BLOCKING = "blocking"
 
 
 @dataclass
@@ -158,10 +160,42 @@ async def measure(loop: str, port: int, rounds: int) -> list[Row]:
         return rows
 
 
+def measure_blocking(port: int, rounds: int) -> list[Row]:
+    """The same without an event loop."""
+
+    def by_socket(host: str) -> Callable[[], socket.socket]:
+        return lambda: socket.create_connection((host, port))
+
+    with pvdrace.sync.Connector(pvdrace.Configuration(discover=())) as connector:
+
+        def ours(host: str) -> Callable[[], socket.socket]:
+            return lambda: connector.connect(host, port)[0]
+
+        def provisional(host: str) -> Callable[[], socket.socket]:
+            return lambda: connector.begin(host, port).settle()[0]
+
+        contestants: list[tuple[int, str, Callable[[], socket.socket]]] = []
+        for candidates, host in ((1, "127.0.0.1"), (2, "localhost")):
+            contestants += [
+                (candidates, "socket.create_connection", by_socket(host)),
+                (candidates, "pvdrace.sync connect", ours(host)),
+                (candidates, "pvdrace.sync begin, settle", provisional(host)),
+            ]
+        rows = [Row(BLOCKING, candidates, name, []) for candidates, name, _ in contestants]
+        batch = 25
+        for _ in range(rounds // batch):
+            for row, (_, _, connect) in zip(rows, contestants, strict=True):
+                for _ in range(batch):
+                    start = time.perf_counter()
+                    connect().close()
+                    row.samples.append(time.perf_counter() - start)
+        return rows
+
+
 def show(rows: list[Row]) -> None:
     print(f"{'loop':8} {'candidates':>10}  {'':26} {'median us':>10} {'p99 us':>8} {'x raw':>6}")
     for row in rows:
-        base = find(rows, row.loop, 1, "raw")
+        base = find(rows, "asyncio", 1, "raw") if row.loop == BLOCKING else find(rows, row.loop, 1, "raw")
         figures = f"{row.median:10.1f} {row.p99:8.1f} {row.median / base.median:6.2f}"
         print(f"{row.loop:8} {row.candidates:>10}  {row.name:26} {figures}")
 
@@ -185,6 +219,13 @@ def check(rows: list[Row]) -> bool:
             good = good and ratio <= limit
             what = f"{candidates} candidate(s), {loop}: {ours} / {theirs}"
             print(f"{verdict:7} {what} = {ratio:.2f} (at most {limit})")
+        ratio = find(rows, BLOCKING, candidates, "pvdrace.sync connect").median
+        ratio /= find(rows, "asyncio", candidates, "pvdrace connect").median
+        good = good and ratio <= 1.0
+        verdict = "ok" if ratio <= 1.0 else "MISSED"
+        print(
+            f"{verdict:7} {candidates} candidate(s): blocking / asyncio, pvdrace = {ratio:.2f} (at most 1.0)"
+        )
     return good
 
 
@@ -203,6 +244,8 @@ def main() -> int:
     for loop in ("asyncio", "trio"):
         print(f"measuring on {loop} ...", file=sys.stderr)
         rows += anyio.run(measure, loop, port, options.rounds, backend=loop)
+    print("measuring blocking code ...", file=sys.stderr)
+    rows += measure_blocking(port, options.rounds)
     server.terminate()
     server.join()
     show(rows)

@@ -7,11 +7,15 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dns.flags
 import dns.message
 import dns.rrset
 import trustme
+
+import pvdrace
+from pvdrace.config import Configuration, parse
 
 HOST = "www.example.test"
 
@@ -126,6 +130,23 @@ class BlackHole:
     def close(self) -> None:
         for sock in self.socks:
             sock.close()
+
+
+def pvds(*servers: Dns | tuple[Dns, ...]) -> Configuration:
+    """One PvD on the loopback for each name server, or each pair of them: a, b, ..."""
+    text = "discover = []\n"
+    for name, several in zip("abc", servers, strict=False):
+        resolvers = [
+            f"[{dns.address}]:{dns.port}" if ":" in dns.address else f"{dns.address}:{dns.port}"
+            for dns in (several if isinstance(several, tuple) else (several,))
+        ]
+        text += f'[[pvd]]\nname = "{name}"\ninterface = "lo"\nresolvers = {resolvers}\n'
+    return parse(text)
+
+
+def connector(*servers: Dns | tuple[Dns, ...], **options: Any) -> pvdrace.Connector:
+    """A connector over `pvds`."""
+    return pvdrace.Connector(pvds(*servers), **options)
 
 
 def certificate_for(authority: trustme.CA, name: str) -> ssl.SSLContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from cli_program import in_the_lab
 from pvdrace.cli.app import app
-from pvdrace.cli.describe import NARROW, WIDE, as_json, narrow_row, wide_row
+from pvdrace.cli.describe import NARROW, WIDE, as_json, differences, differing_keys, narrow_row, wide_row
 from pvdrace.cli.output import aligned, cell, print_table
 from pvdrace.discovery.diff import PvdChange
 from pvdrace.model import (
@@ -206,17 +207,44 @@ def test_watch_json_is_a_line_for_each_pvd_and_each_change(connector: type[FakeC
         ("pvdrace.change/1", "changed", "home"),
     ]
     assert all(isinstance(e["time"], float) for e in events)
+    assert [e.get("differs") for e in events] == [None, None, None, None, []]
 
 
-def test_watch_in_lines(connector: type[FakeConnector]) -> None:
-    connector.changes = (PvdChange("withdrawn", TUN),)
-    lines = [line.split() for line in run("--watch").splitlines()]
-    assert [(line[1], line[2]) for line in lines] == [
-        ("present", "home"),
-        ("present", "tun0"),
-        ("withdrawn", "tun0"),
+def test_watch_in_a_pipe_is_the_table_and_then_a_line_for_each_change(connector: type[FakeConnector]) -> None:
+    lost = "-2001:db8::2/64 deprecated"
+    down = replace(WIFI, unusable="link down", addresses=WIFI.addresses[1:])
+    connector.changes = (
+        PvdChange("withdrawn", TUN),
+        PvdChange("changed", down),
+        PvdChange("changed", replace(down, attachment=7)),
+        PvdChange("added", TUN),
+        PvdChange("better", TUN),
+    )
+    printed = run("--watch")
+    table = run()
+    assert printed.startswith(table)
+    lines = [line.split("  ", 1) for line in printed.removeprefix(table).splitlines()]
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d", time) for time, _ in lines)
+    assert [line for _, line in lines] == [
+        "withdrawn  tun0  tun0  link down",
+        f"changed    home  state usable, IPv4 validated, {WIFI.notes[0]} -> link down; addresses {lost}",
+        "changed    home  attached anew",
+        "added      tun0  tun0  link down",
+        "better     tun0  tun0  link down",
     ]
-    assert "deprecated,192.168.1.100/24" in lines[0]
+
+
+def test_what_differs_in_words() -> None:
+    plain = replace(WIFI, notes=(), reached=(), reachability=Reachability.UNKNOWN)
+    assert differences(plain, plain) == []
+    assert differences(plain, replace(plain, unusable="link down")) == ["state usable -> link down"]
+    assert differences(plain, replace(plain, zones=())) == ["zones -corp.example -lab.example"]
+    assert differences(plain, replace(plain, cost=Cost())) == ["cost fixed congested roaming -> -"]
+    assert differences(plain, replace(plain, addresses=plain.addresses[::-1])) == [
+        "addresses in another order"
+    ]
+    assert differing_keys(plain, replace(plain, unusable="x"), 0) == ["usable", "unusable"]
+    assert differing_keys(plain, replace(plain, attachment=9), 0) == []
 
 
 @pytest.mark.parametrize("width", [80, 120])

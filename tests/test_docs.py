@@ -18,6 +18,7 @@ import pvdrace
 from pvdrace.config import ADDRESS_TABLES, PvdConfig, parse
 from pvdrace.config.policy_file import CONDITIONS, POLICY_KEYS, SHARED_TABLES
 from pvdrace.config.probe_settings import DETECTORS, PROBE_LISTS, PROBE_VALUES, ProbeSettings
+from pvdrace.config.proxy_settings import LISTEN_KEYS, PROXY_KEYS, USER_KEYS, ProxySettings
 from pvdrace.config.pvds import OWN_KEYS
 from pvdrace.config.tables import TABLE_KEYS
 from pvdrace.lab import Lab
@@ -120,7 +121,18 @@ def test_the_architecture_knows_every_room_and_every_file_in_them() -> None:
     assert [room for room in rooms if f"  {room}/ " not in text] == []
     files = [
         path
-        for room in (".", "config", "ranking", "race", "drivers", "net", "dns", "telemetry", "probes")
+        for room in (
+            ".",
+            "config",
+            "ranking",
+            "race",
+            "drivers",
+            "net",
+            "dns",
+            "telemetry",
+            "probes",
+            "pictures",
+        )
         for path in (package / room).glob("*.py")
     ]
     assert [path.name for path in files if path.name not in text and path.stem[0] != "_"] == []
@@ -238,6 +250,33 @@ def test_the_replay_of_the_report_page() -> None:
     exec(compile(block, "report.md", "exec"), {"text": race.report.to_json()})
 
 
+def test_the_pictures_of_the_pictures_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks(DOCS / "pictures.md", "python")
+    monkeypatch.chdir(tmp_path)
+    text = scenario(wifi=pvd(v6=blackhole, v4=ok(30))).report.to_json()
+    exec(compile(block, "pictures.md", "exec"), {"text": text})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["race.html", "race.svg"]
+
+
+def test_the_formats_of_the_pictures_page() -> None:
+    from pvdrace.cli.pictures import FORMATS
+
+    rows = table(DOCS / "pictures.md", "Looking at a race")
+    assert [code(row[1]) for row in rows] == [f"--{name}" for name in FORMATS]
+    assert [code(row[0]) for row in rows] == [f"to_{name}()" for name in FORMATS]
+
+
+def test_the_drawing_of_the_readme_is_one_of_ours() -> None:
+    """Made by the command that stands below it in docs/pictures.md."""
+    drawn = (DOCS / "images" / "race.svg").read_text("utf-8")
+    assert "www.example.test:443 over TLS: won by wifi in" in drawn
+    style = re.search(r"<style>(.*?)</style>", drawn)
+    now = re.search(r"<style>(.*?)</style>", scenario(wifi=pvd(v4=ok(30))).report.to_svg())
+    assert style is not None and now is not None
+    assert style[1] == now[1], "draw it again"
+    assert "--svg docs/images/race.svg" in (DOCS / "pictures.md").read_text("utf-8")
+
+
 def test_the_core_of_the_embedding_page() -> None:
     (block,) = blocks(DOCS / "embedding.md", "python")
     names: dict[str, Any] = {"pvds": build_pvds({"wifi": pvd(v4=ok(30))}), "now": 1.5}
@@ -259,7 +298,7 @@ CONFIGURATION = DOCS / "configuration.md"
 
 
 def test_every_key_of_a_configuration_is_documented() -> None:
-    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd", "probe"]
+    top = ["discover", "profile", *SHARED_TABLES, "address_table", "pvd", "probe", "proxy"]
     assert [code(row[0]) for row in table(CONFIGURATION, "Top level")] == top
     assert [code(row[0]) for row in table(CONFIGURATION, "`[[pvd]]`")] == [f.name for f in fields(PvdConfig)]
     assert [code(row[0]) for row in table(CONFIGURATION, "`[policy]`")] == list(POLICY_KEYS)
@@ -276,8 +315,28 @@ def test_every_key_of_a_configuration_is_documented() -> None:
     assert list(shown["rule"][0]["match"]) == list(CONDITIONS)
     keys = [code(row[0]) for row in table(CONFIGURATION, "`[probe]`")]
     assert set(keys) == set(shown["probe"]) == {*PROBE_VALUES, *PROBE_LISTS}
+    assert (
+        [code(row[0]) for row in table(CONFIGURATION, "`[proxy]`")]
+        == list(PROXY_KEYS)
+        == list(shown["proxy"])
+    )
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[proxy.listen]]`")] == list(LISTEN_KEYS)
+    assert [code(row[0]) for row in table(CONFIGURATION, "`[[proxy.user]]`")] == list(USER_KEYS)
+    assert {*shown["proxy"]["listen"][0], "profile"} == {*LISTEN_KEYS}
+    assert {*shown["proxy"]["user"][0], "policy"} == {*USER_KEYS}
     names = {code(row[0]): row[1] for row in table(CONFIGURATION, "`[policy]`")}["capacity_profile"]
     assert re.findall(r"`([\w-]+)`", names) == [kind.value for kind in CapacityProfile]
+
+
+def test_the_defaults_of_the_proxy_are_documented() -> None:
+    left_out = {code(row[0]): row[2] for row in table(CONFIGURATION, "`[proxy]`")}
+    settings = ProxySettings()
+    for key in ("max_connections", "handshake_timeout", "connect_timeout", "idle_timeout", "drain_timeout"):
+        assert float(left_out[key]) == getattr(settings, key)
+    for key in ("allow_remote", "allow_local"):
+        assert left_out[key] == f"`{str(getattr(settings, key)).lower()}`"
+    assert tuple(int(port) for port in left_out["tls_ports"].split(", ")) == settings.tls_ports
+    assert [f"`{listen}`" for listen in settings.listen] == [left_out["listen"]]
 
 
 def test_the_detectors_and_times_of_probes_are_documented() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import build
+from resp import Redis, serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -54,7 +55,9 @@ def run_inside(lab: Lab, example: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    text = Path(__file__).read_text("utf-8")
+    """Or where its client is: `tests/apart`."""
+    texts = [Path(__file__), *Path(__file__).with_name("apart").glob("*.py")]
+    text = "".join(path.read_text("utf-8") for path in texts)
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
 
 
@@ -91,6 +94,42 @@ def test_raw_socket(lab: Lab, backend: str) -> None:
     printed = run_inside(lab, "raw_socket.py", lab.name, "80", "--backend", backend)
     assert printed.startswith(f"{lab['eth'].address6} -> {lab.address6} through eth\n")
     assert "ms for the handshake" in printed
+
+
+@in_lab
+def test_blocking_where_a_portal_stands_before_the_default_link(lab: Lab) -> None:
+    """The program makes its TLS after it has connected; the portal does not win all the same."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "blocking.py", lab.name)
+    assert "eth connected" in printed
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+    assert printed.endswith("wifi\n")
+
+
+@in_lab
+def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
+    printed = run_inside(lab, "blocking.py", lab.name, "--prohibit", "interface:*")
+    assert "prohibited" in printed.splitlines()[-1]
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_a_portal_stands_before_the_default_link(lab: Lab, backend: str) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "httpx2_client.py", f"https://{lab.name}/", "--backend", backend)
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_policy_leaves_nobody(lab: Lab, backend: str) -> None:
+    arguments = (f"https://{lab.name}/", "--prohibit", "interface:*", "--backend", backend)
+    process = lab.run(command("httpx2_client.py", *arguments))
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"ConnectError: {lab.name}:443: ")
+    assert "prohibited by interface:*" in process.stderr
 
 
 @in_lab
@@ -175,6 +214,121 @@ def test_aiohttp_client(lab: Lab, full: list[str]) -> None:
     assert "wrong certificate" in printed
     assert "wifi won" in printed
     assert printed.endswith("200 OK\n")
+
+
+@in_lab
+def test_requests_session(lab: Lab) -> None:
+    """Behind a portal that plain requests calls a wrong certificate."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "requests_session.py", f"https://{lab.name}/", "--avoid", "cost:variable")
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
+def test_requests_session_where_nothing_works(lab: Lab) -> None:
+    for link in lab:
+        link.reset()
+    process = lab.run(command("requests_session.py", f"https://{lab.name}/"))
+    assert process.returncode == 1, process.stderr
+    assert "all attempts failed" in process.stdout
+
+
+@in_lab
+def test_botocore_client(fresh_lab: Lab) -> None:
+    lab = fresh_lab
+    lab["eth"].portal()
+    asked = [f"https://{lab.name}", "bucket", "key", "--prohibit", "cost:variable", "--ca-file", lab.ca_file]
+    printed = run_inside(lab, "botocore_client.py", *asked)
+    assert printed == "wifi\n"
+    assert lab["lte"].counters().packets == 0
+
+
+@in_lab
+@BACKENDS
+def test_otel(lab: Lab, backend: str) -> None:
+    """Each span is one line: the parent of the race last, the losers cancelled."""
+    lab["eth"].portal()
+    lines = run_inside(lab, "otel.py", lab.name, "443", "--backend", backend).splitlines()
+    told = [line.split("ms", 1)[1].split() for line in lines]
+    assert told[-1] == ["-", "fetch"]
+    assert told[-2] == ["wifi", "connection_setup", f"{lab.name}:443", "won"]
+    handshakes = [words for words in told if words[1:4] == ["TLS", "client", "handshake"]]
+    assert ["eth", "TLS", "client", "handshake", lab.name, "failed"] in handshakes
+    assert handshakes[-1] == ["wifi", "TLS", "client", "handshake", lab.name, "won"]
+
+
+@in_lab
+@BACKENDS
+def test_connectable(lab: Lab, backend: str) -> None:
+    lab["eth"].blackhole()
+    printed = run_inside(lab, "connectable.py", lab.name, "443", "--backend", backend)
+    assert printed == "HTTP/1.1 200 OK\n"
+
+
+@in_lab
+def test_trio_streams(lab: Lab) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "trio_streams.py", lab.name, "443")
+    assert printed.startswith("HTTP/1.1 200 OK\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
+@BACKENDS
+def test_draw_a_race(lab: Lab, tmp_path: Path, backend: str) -> None:
+    lab["eth"].blackhole()
+    printed = run_inside(lab, "draw_a_race.py", lab.name, "443", str(tmp_path / "out"), "--backend", backend)
+    names = ["race.html", "race.svg", "race.perfetto.json", "race.sqlog"]
+    assert printed.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert all("wifi" in (tmp_path / "out" / name).read_text("utf-8") for name in names)
+
+
+def test_websocket() -> None:
+    """A server of websockets' own on the loopback."""
+    program = """
+import asyncio, runpy, sys
+from websockets.asyncio.server import serve
+
+async def main():
+    async def echo(connection):
+        async for message in connection:
+            await connection.send(message.upper())
+    async with serve(echo, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await runpy.run_path(sys.argv[1])["main"](f"ws://127.0.0.1:{port}/", None)
+
+asyncio.run(main())
+"""
+    arguments = [sys.executable, "-c", program, str(EXAMPLES / "websocket.py")]
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert "won 127.0.0.1" in printed
+    assert printed.endswith("HELLO\n")
+
+
+@in_lab
+def test_websocket_behind_a_portal(lab: Lab) -> None:
+    """The lab's server does not speak WebSocket, which it says behind TLS, in the PvD that works."""
+    lab["eth"].portal()
+    process = lab.run(command("websocket.py", f"wss://{lab.name}/"))
+    assert process.returncode == 1
+    assert process.stderr.startswith(("InvalidStatus: ", "InvalidMessage: "))
+
+
+def test_redis_pool() -> None:
+    with serving(Redis("127.0.0.1")) as server:
+        url = f"redis://127.0.0.1:{server.server_address[1]}/?protocol=2"
+        printed = subprocess.run(
+            command("redis_pool.py", url), capture_output=True, text=True, check=True
+        ).stdout
+    assert printed == "hello\n"
+    process = subprocess.run(
+        command("redis_pool.py", "redis://127.0.0.1:1/"), capture_output=True, text=True, check=False
+    )
+    assert process.stderr.startswith("ConnectionError: ")
+    assert "refused" in process.stderr
 
 
 @in_lab

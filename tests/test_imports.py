@@ -79,7 +79,7 @@ def test_an_integration_is_loaded_when_it_is_first_used() -> None:
         pvdrace.integrations.asincio  # noqa: B018
 
 
-HEAVY = ("anyio", "asyncio", "dns", "pyroute2", "ssl", "trio")
+HEAVY = ("anyio", "asyncio", "dns", "opentelemetry", "prometheus_client", "pyroute2", "ssl", "trio")
 
 
 @pytest.mark.parametrize(

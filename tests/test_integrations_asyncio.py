@@ -15,8 +15,7 @@ import pytest_asyncio
 import trustme
 
 import pvdrace
-from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
-from pvdrace.config import parse
+from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, connector, trusting
 from pvdrace.config.policy_file import PolicyFile
 from pvdrace.integrations.asyncio import create_connection, open_connection, with_family
 from pvdrace.rules import Match, Rule
@@ -37,18 +36,6 @@ def dns() -> Iterator[Dns]:
     server = Dns({(HOST, "AAAA"): [], (HOST, "A"): ["127.0.0.2"]})
     with closing(server):
         yield server
-
-
-def connector(*servers: Dns | tuple[Dns, ...], **options: Any) -> pvdrace.Connector:
-    """One PvD on the loopback for each name server, or each pair of them: a, b, ..."""
-    pvds = ""
-    for name, several in zip("abc", servers, strict=False):
-        resolvers = [
-            f"[{dns.address}]:{dns.port}" if ":" in dns.address else f"{dns.address}:{dns.port}"
-            for dns in (several if isinstance(several, tuple) else (several,))
-        ]
-        pvds += f'[[pvd]]\nname = "{name}"\ninterface = "lo"\nresolvers = {resolvers}\n'
-    return pvdrace.Connector(parse(f"discover = []\n{pvds}"), **options)
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ async def test_a_changed_resolv_conf_makes_it_stale(
         assert not monitor.stale()
         (root / "etc/resolv.conf").write_text("nameserver 192.0.2.54\n")
         assert not monitor.stale()
-        monkeypatch.setattr("pvdrace.monitor.DNS_INTERVAL", 0)
+        monkeypatch.setattr("pvdrace.seen.DNS_INTERVAL", 0)
         assert monitor.stale()
         await monitor.refresh()
         assert not monitor.stale()

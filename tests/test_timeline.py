@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pvdrace.pictures.timeline import say_seconds
+from pvdrace.pictures.waterfall import ASCII, UNICODE, glyphs_for, plain, waterfall
 from pvdrace.policy import Policy
+from pvdrace.race.lanes import timeline
 from pvdrace.race.report import RaceReport
 from pvdrace.telemetry.terminal import STYLES, LiveRace, console_for, draw
-from pvdrace.telemetry.timeline import say_seconds, timeline
-from pvdrace.telemetry.waterfall import ASCII, UNICODE, glyphs_for, plain, waterfall
 from pvdrace.testing.scenario import blackhole, impostor, nodata, ok, pvd, refused, scenario, servfail, silent
 
 if TYPE_CHECKING:
-    from pvdrace.telemetry.timeline import Row, Timeline
+    from pvdrace.pictures.timeline import Row, Timeline
 
 HOST = "www.example.test"
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: tools/setup.sh VENV demo|test|bench|docs
+# Usage: tools/setup.sh VENV demo|test|oldest|niquests|bench|docs
 # Makes the virtual environment and installs the Debian packages that are missing. Packages are the ones that
 # start no service; without root they are unpacked into .tools/ and nothing of the system is touched.
 set -eu
@@ -54,9 +54,19 @@ if [ "$what" != docs ]; then
     # shellcheck disable=SC2046 # a list of words is meant
     install_packages $(missing ip:iproute2 nft:nftables dnsmasq:dnsmasq-base)
 fi
-if [ "$what" = test ] || [ "$what" = bench ]; then
+if [ "$what" = test ] || [ "$what" = oldest ] || [ "$what" = bench ]; then
     # shellcheck disable=SC2046
-    install_packages $(missing curl:curl)
+    install_packages $(missing curl:curl git:git tmux:tmux)
+fi
+if [ "$what" = test ] || [ "$what" = oldest ]; then
+    # Chromium is too much to unpack somewhere.
+    browser=$(missing chromium:chromium chromedriver:chromium-driver)
+    if [ -n "$browser" ] && [ "$(id -u)" != 0 ]; then
+        say "as root: apt-get install $browser (without it the tests in a browser fail)"
+    else
+        # shellcheck disable=SC2086
+        install_packages $browser
+    fi
 fi
 
 if [ ! -x "$venv/bin/python" ]; then
@@ -74,9 +84,14 @@ if ! "$venv/bin/python" -m pip install --help | grep -q -- --group; then
 fi
 case $what in
     demo) set -- -e '.[trio,cli,lab]' ;;
-    test) set -- -e '.[trio,cli,lab]' --group test ;;
-    bench) set -- -e '.[trio,cli,lab]' --group test --group bench ;;
-    docs) set -- -e '.[trio,cli,lab]' --group docs ;;
+    test) set -- -e '.[trio,cli,lab,proxy]' --group test ;;
+    bench) set -- -e '.[trio,cli,lab,proxy]' --group test --group bench ;;
+    docs) set -- -e '.[trio,cli,lab,proxy]' --group docs ;;
+    oldest) # the tools of the tests, with the oldest client libraries that the adapters are for
+        # shellcheck disable=SC2046
+        set -- -e '.[trio,cli,lab,proxy]' --group runner $("$venv/bin/python" tools/lowest.py clients) ;;
+    niquests) # the tools of the tests, and no other client library
+        set -- -e '.[trio,cli,lab,niquests]' --group runner ;;
     *) say "unknown: $what"; exit 2 ;;
 esac
 say "pip install $*"

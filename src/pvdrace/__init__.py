@@ -14,6 +14,8 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from . import integrations as integrations
     from . import lab as lab
+    from . import proxy as proxy
+    from . import sync as sync
     from . import testing as testing
     from .answers import Answer as Answer
     from .config.configuration import Configuration as Configuration
@@ -81,7 +83,7 @@ _HOMES = {
     "report_of": "errors",
 }
 
-_ROOMS = ("integrations", "lab", "testing")
+_ROOMS = ("integrations", "lab", "proxy", "sync", "testing")
 
 __all__ = sorted(["__version__", *_HOMES])
 

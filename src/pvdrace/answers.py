@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from .errors import NoUsablePvd, PolicyProhibited
 from .policy import Policy
 from .ranking.question import ANSWER
 from .selectors import Selector
@@ -74,3 +75,16 @@ def void(answer: Answer, pvds: PvdSet) -> str | None:
     if pvd.attachment != answer.attachment:
         return f"{answer.pvd} was attached anew since it gave the answer"
     return None
+
+
+def origin_of(
+    answer: Answer, endpoint: Endpoint, policies: Sequence[tuple[str, Policy]], pvds: PvdSet
+) -> Origin:
+    """Where an answer comes from and has to stay; raises `NoUsablePvd` if it has no PvD any more."""
+    if crosses(policies):
+        return Origin(endpoint, None)
+    if reason := void(answer, pvds):
+        raise NoUsablePvd(f"{endpoint}: {answer.address} is void: {reason}")
+    if reason := kept_from(answer, policies, pvds[answer.pvd]):
+        raise PolicyProhibited(f"{endpoint}: {reason}")
+    return Origin(endpoint, answer.pvd)

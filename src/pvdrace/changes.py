@@ -13,14 +13,13 @@ if TYPE_CHECKING:
     from .monitor import Monitor
     from .race.events import Event
     from .race.race import Race
+    from .seen import Seen
 
 
-class RaceChanges:
-    """What came and went since the snapshot ``pvds`` that the race was ranked with, as events."""
+class Attention:
+    """Listens to a monitor for a race that was ranked with its snapshot ``pvds``."""
 
-    def __init__(
-        self, monitor: Monitor, pvds: PvdSet, race: Race, rerank: Callable[[PvdSet], Ranking]
-    ) -> None:
+    def __init__(self, monitor: Seen, pvds: PvdSet, race: Race, rerank: Callable[[PvdSet], Ranking]) -> None:
         self.monitor = monitor
         self.pvds = pvds
         self.race = race
@@ -36,16 +35,8 @@ class RaceChanges:
         kernel = self.monitor.fileno()
         return (self.bell,) if kernel < 0 else (self.bell, kernel)
 
-    async def events(self) -> Sequence[Event]:
-        """What changed since the last call. Raises OSError where the kernel refuses to say."""
-        self.monitor.heard(self.bell)
-        if self.monitor.stale():
-            try:
-                await self.monitor.refresh()
-            except RuntimeError:
-                if self.monitor.fileno() >= 0:
-                    raise
-                return ()  # closed meanwhile: the race goes on with what it has
+    def news(self) -> Sequence[Event]:
+        """What the monitor's snapshot says that is new since the last call."""
         if self.pvds is self.monitor.snapshot:
             return ()
         self.pvds = self.monitor.snapshot
@@ -56,3 +47,21 @@ class RaceChanges:
         if self.bell >= 0:
             self.monitor.mute(self.bell)
             self.bell = -1
+
+
+class RaceChanges(Attention):
+    """What came and went, as events for a race on an event loop."""
+
+    monitor: Monitor
+
+    async def events(self) -> Sequence[Event]:
+        """What changed since the last call. Raises OSError where the kernel refuses to say."""
+        self.monitor.heard(self.bell)
+        if self.monitor.stale():
+            try:
+                await self.monitor.refresh()
+            except RuntimeError:
+                if self.monitor.fileno() >= 0:
+                    raise
+                return ()  # closed meanwhile: the race goes on with what it has
+        return self.news()

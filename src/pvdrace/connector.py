@@ -21,6 +21,7 @@ from .calls import (
     readiness,
     tls_name,
 )
+from .changes import RaceChanges
 from .choosing import Chooser
 from .config.policy_file import PolicyFile
 from .connection import Connection
@@ -136,7 +137,13 @@ class Connector(Beginning, Following, Resolving, Finding):
         choices = self._chooser.choices if self._chooser is not None else None
         self._decisions = Decisions(self._configuration, self._policy, self._pacing, learnt, choices)
         self._courses = Courses(
-            self._decisions, self._monitor, self._lingering, self._pacing, self._store, self._probing.heard
+            self._decisions,
+            self._monitor,
+            partial(RaceChanges, self._monitor),
+            self._lingering,
+            self._pacing,
+            self._store,
+            self._probing.heard,
         )
 
     @property
@@ -323,14 +330,15 @@ class Connector(Beginning, Following, Resolving, Finding):
         ready: str,
         *,
         hold: bool = False,
-    ) -> Course:
+        source: str | None = None,
+    ) -> Course[RaceChanges]:
         """All that comes before the first packet."""
         label = check_label(label) or self._label
         origin: Origin | None = None
         if isinstance(host, Answer):
             origin = await self._dial(host, port, policy, label)
             host = host.address
-        asked = Asked.of(host, port, policy, label, timeout, origin)
+        asked = Asked.of(host, port, policy, label, timeout, origin, source)
         pvds = NO_PVDS if asked.local else await self.snapshot()
         decision = self._courses.decide(asked, ready, pvds)
         if decision.between and self._chooser is not None:
@@ -345,7 +353,7 @@ class Connector(Beginning, Following, Resolving, Finding):
 
     async def _race(
         self,
-        course: Course,
+        course: Course[RaceChanges],
         stage: Noting[T] | None = None,
         discard: Callable[[T], Awaitable[None]] | None = None,
         quietly: Stage[T] | None = None,

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from .calls import check_endpoint, check_label, check_policy, check_timeout, failure, requirements
-from .changes import RaceChanges
 from .decisions import NO_PVDS
 from .discovery.diff import PvdChange
 from .holdings import Holding
@@ -21,6 +19,7 @@ from .paths import Path
 from .race.race import Race, Won
 from .race.report import RaceReport
 from .ranking.order import rank
+from .ranking.sources import from_source
 
 if TYPE_CHECKING:
     import socket
@@ -28,30 +27,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .answers import Origin
+    from .changes import Attention
     from .decisions import Decision, Decisions
     from .dns.conversations import Release
     from .history_store import HistoryStore
     from .model import Endpoint, PvdSet, Ranking
-    from .monitor import Monitor
     from .net.lingering import Lingering
     from .policy import Policy
     from .race.pacing import Pacing
+    from .seen import Seen
 
     Hook = Callable[[RaceReport], object]
     Observer = Callable[[Race], object]
 
+A = TypeVar("A", bound="Attention")
+
 log = logging.getLogger("pvdrace")
 
 
-@dataclass(slots=True, frozen=True)
-class Asked:
-    """What a call asks for, checked. ``origin`` is there where the endpoint is an answer."""
+class Asked(NamedTuple):
+    """What a call asks for, checked. ``origin`` is there where the endpoint is an answer.
+
+    ``local``: it never leaves the machine, so no PvD is asked. ``source``: the address of this host that the
+    connection has to come from, if it matters.
+    """
 
     endpoint: Endpoint
     policy: Policy | None
     label: str | None
     timeout: float | None
+    local: bool
     origin: Origin | None = None
+    source: str | None = None
 
     @classmethod
     def of(
@@ -62,19 +69,17 @@ class Asked:
         label: str | None,
         timeout: float | None,
         origin: Origin | None = None,
+        source: str | None = None,
     ) -> Asked:
         """Raises ValueError if the arguments make no sense."""
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
-        return cls(endpoint, check_policy(policy), check_label(label), timeout, origin)
-
-    @property
-    def local(self) -> bool:
-        """Whether it never leaves the machine: then no PvD is asked."""
-        return is_loopback(self.endpoint.host)
+        check_policy(policy)
+        check_label(label)
+        return cls(endpoint, policy, label, timeout, is_loopback(endpoint.host), origin, source)
 
 
-class Course:
+class Course(Generic[A]):
     """One race: what it was asked for, how it was ranked, where its sockets go in the end.
 
     ``ready``: what a winner must have done, for the report. ``farewell`` takes sockets over where policy asks
@@ -90,7 +95,7 @@ class Course:
         pvds: PvdSet,
         decision: Decision,
         race: Race,
-        changes: RaceChanges | None,
+        changes: A | None,
         farewell: Lingering | None,
     ) -> None:
         self.asked = asked
@@ -111,13 +116,17 @@ class Course:
         return Path(candidate.pvd, candidate.family, asked.endpoint, asked.policy, asked.label, self.ready)
 
 
-class Courses:
-    """The races of one connector. ``heard`` gets the reports of those that left the machine."""
+class Courses(Generic[A]):
+    """The races of one connector. ``heard`` gets the reports of those that left the machine.
+
+    ``listen`` makes what tells a race of changes, from the snapshot it was ranked with and how to rank anew.
+    """
 
     def __init__(
         self,
         decisions: Decisions,
-        monitor: Monitor,
+        monitor: Seen,
+        listen: Callable[[PvdSet, Race, Callable[[PvdSet], Ranking]], A],
         lingering: Lingering,
         pacing: Pacing,
         store: HistoryStore | None,
@@ -125,6 +134,7 @@ class Courses:
     ) -> None:
         self._decisions = decisions
         self._monitor = monitor
+        self._listen = listen
         self._lingering = lingering
         self._pacing = pacing
         self._store = store
@@ -133,13 +143,16 @@ class Courses:
     def decide(self, asked: Asked, ready: str, pvds: PvdSet) -> Decision:
         """The ranking, as of now."""
         now = time.monotonic()
-        return self._decisions.decide(
+        decision = self._decisions.decide(
             pvds, asked.endpoint, asked.policy, asked.label, ready, now, asked.origin
         )
+        if asked.source is None:
+            return decision
+        return decision._replace(ranking=from_source(decision.ranking, asked.source))
 
     def begin(
         self, asked: Asked, ready: str, pvds: PvdSet, decision: Decision, *, hold: bool = False
-    ) -> Course:
+    ) -> Course[A]:
         """A race that is ready to be driven."""
         race = Race(
             asked.endpoint,
@@ -155,27 +168,28 @@ class Courses:
             def rerank(new: PvdSet) -> Ranking:
                 return self.decide(asked, ready, new).ranking
 
-            changes = RaceChanges(self._monitor, pvds, race, rerank)
+            changes = self._listen(pvds, race, rerank)
         self._lingering.sweep()
         farewell = self._lingering if decision.quiet else None
         return Course(asked, ready, pvds, decision, race, changes, farewell)
 
-    def conclude(self, course: Course, hooks: Iterable[Hook]) -> RaceReport:
+    def conclude(self, course: Course[A], hooks: Iterable[Hook]) -> RaceReport:
         """The race is over, or given up: learn from it, and tell the hooks."""
+        report = self.learn(course)
+        tell(hooks, report)
+        return report
+
+    def learn(self, course: Course[A]) -> RaceReport:
+        """As `conclude`, and nobody is told."""
         report = RaceReport.of(course.race, course.ready)
         if not course.asked.local:
             self._decisions.history.learn(report, time.monotonic(), self._monitor.snapshot)
             self._heard(report)
             if self._store is not None:
                 self._store.keep(self._decisions.history)
-        for hook in hooks:
-            try:
-                hook(report)
-            except Exception:
-                log.exception("hook %r failed on the report of %s", hook, report.endpoint)
         return report
 
-    def check(self, course: Course, report: RaceReport) -> None:
+    def check(self, course: Course[A], report: RaceReport) -> None:
         """Raise what a race that was not won deserves."""
         if isinstance(course.race.outcome, Won):
             return
@@ -185,7 +199,9 @@ class Courses:
         free = nobody and rank(course.pvds, course.asked.endpoint, needed).ranked
         raise failure(report, prohibited=bool(free))
 
-    def hold(self, course: Course, find_socket: Callable[[], weakref.ref[socket.socket]]) -> Holding | None:
+    def hold(
+        self, course: Course[A], find_socket: Callable[[], weakref.ref[socket.socket]]
+    ) -> Holding | None:
         """Where the winner's PvD is exclusive, its connection has it now; who loses it is told."""
         assert isinstance(course.race.outcome, Won)
         pvd = course.race.outcome.attempt.candidate.pvd
@@ -199,3 +215,14 @@ class Courses:
                 other.preempt()
             self._monitor.announce(PvdChange("preempted", pvd))
         return holding
+
+
+def tell(hooks: Iterable[Hook], report: RaceReport) -> None:
+    """Call the hooks; one that raises is logged."""
+    for hook in hooks:
+        try:
+            hook(report)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # who looks on does not end a connection, nor the program with sys.exit()
+            log.exception("hook %r failed on the report of %s", hook, report.endpoint)

@@ -12,7 +12,8 @@ from .calls import forbids
 from .discovery.diff import diff
 from .expectation import EXPECT_NOTHING
 from .holdings import Holdings, priority_of
-from .model import PvdSet
+from .model import PvdSet, is_loopback
+from .paths import objection
 from .ranking.head_starts import round_trip_times
 from .ranking.order import rank_by_choice
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from .config.configuration import Configuration
     from .expectation import Expectations
     from .history import History
-    from .model import Endpoint, Ranked, Ranking
+    from .model import Endpoint, ProvisioningDomain, Ranked, Ranking
+    from .paths import Path
     from .policy import Policy
     from .race.pacing import Pacing
     from .ranking.ambiguity import Choices
@@ -68,6 +70,8 @@ class Decisions:
         self._choices = choices
         self._snapshot: PvdSet | None = None
         self._known: dict[_Key, tuple[Expectations, Decision]] = {}
+        self._judged: PvdSet | None = None  # the snapshot of the objections that are known
+        self._objections: dict[tuple[object, ...], tuple[ProvisioningDomain, str | None]] = {}
 
     def layers(
         self, endpoint: Endpoint, policy: Policy | None, label: str | None, origin: Origin | None = None
@@ -120,6 +124,20 @@ class Decisions:
         """Rank only some of the snapshot's PvDs: history is not to learn that the others have gone."""
         expected = self.history.expected(snapshot, endpoint, ready, now)
         return self._decide(pvds, endpoint, None, label, expected)
+
+    def objection(self, path: Path, pvds: PvdSet, label: str | None, now: float) -> str | None:
+        """Why a connection may not be used any more (`paths.objection`); None if it may."""
+        if is_loopback(path.endpoint.host):
+            return None
+        if pvds is not self._judged or self.holdings or len(self._objections) >= RANKINGS_KEPT:
+            self._objections.clear()
+            self._judged = pvds
+        key = id(path.pvd), path.family, path.endpoint, path.policy, label
+        found = self._objections.get(key)
+        if found is None:
+            ranking = self.decide(pvds, path.endpoint, path.policy, label, path.ready, now).ranking
+            found = self._objections[key] = path.pvd, objection(path, pvds, ranking)
+        return found[1]
 
     def priority(
         self, endpoint: Endpoint, policy: Policy | None, label: str | None, origin: Origin | None = None

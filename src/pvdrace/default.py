@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .calls import Readiness
     from .connection import Connection
     from .connector import TlsSetting
+    from .course import Hook
     from .policy import Policy
     from .race.report import RaceReport
 
@@ -57,6 +58,20 @@ async def connect(
     return await default_connector().connect(host, port, policy=policy, label=label, timeout=timeout)
 
 
+def given_or_default(connector: Connector | None) -> Connector:
+    """What an adapter uses: the connector that it was given, else this thread's default one.
+
+    Raises TypeError for what is no `pvdrace.Connector`, such as one that blocks.
+    """
+    if connector is None:
+        return default_connector()
+    if not isinstance(connector, Connector):
+        raise TypeError(
+            f"connector must be a pvdrace.Connector: this client is asynchronous, not {connector!r}"
+        )
+    return connector
+
+
 _defaults = threading.local()
 
 
@@ -64,11 +79,18 @@ def default_connector() -> Connector:
     """The connector that the module's functions share, one a thread; it is closed with its thread.
 
     Its configuration is the file that ``$PVDRACE_CONFIG`` names, if it is set. Never a file that happens to
-    lie in the working directory: a library does not take orders from there.
+    lie in the working directory: a library does not take orders from there. Where ``$PVDRACE_LIVE`` is set it
+    tells ``pvdrace top`` of its races.
     """
     connector: Connector | None = getattr(_defaults, "connector", None)
     if connector is None:
-        connector = _defaults.connector = _DefaultConnector(os.environ.get("PVDRACE_CONFIG") or None)
+        config = os.environ.get("PVDRACE_CONFIG") or None
+        hooks: tuple[Hook, ...] = ()
+        if os.environ.get("PVDRACE_LIVE"):
+            from .telemetry.live import live_sinks
+
+            hooks = live_sinks()
+        connector = _defaults.connector = _DefaultConnector(config, hooks=hooks)
         weak = weakref.ref(connector)
 
         def close_at_exit() -> None:

@@ -4,11 +4,14 @@
 
     PvdRaceError
     ├── ConfigurationError   a file, key or argument is wrong (names file, key and line)
-    ├── NoUsablePvd          policy and reachability leave nobody to run
+    ├── NoUsablePvd          policy and reachability leave nobody to run (also an OSError)
     │   ├── PolicyProhibited  it is policy that leaves nobody
     │   └── WaitTimeout      nobody came in time (also a TimeoutError)
-    ├── ResolutionFailed     no PvD that ran has an address for the name
+    ├── ResolutionFailed     no PvD that ran has an address for the name (also an OSError)
     └── ConnectFailed        every attempt failed (also an OSError)
+
+All that a race can come to is an OSError: a program that knows nothing of this package, but of connections
+that fail, has caught it already.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ class ConfigurationError(PvdRaceError):
     """A configuration, a policy or an argument is wrong: ``pvdrace.toml:12: pvd[1].cost: …``."""
 
 
-class NoUsablePvd(PvdRaceError):
+class NoUsablePvd(PvdRaceError, OSError):
     """No provisioning domain may or can run; ``require`` never falls back (RFC 9622 s6.2)."""
 
 
@@ -46,7 +49,7 @@ class WaitTimeout(NoUsablePvd, TimeoutError):
     """No provisioning domain that policy leaves could be used in time (`Connector.wait_for`)."""
 
 
-class ResolutionFailed(PvdRaceError):
+class ResolutionFailed(PvdRaceError, OSError):
     """The name has no address in any PvD that ran."""
 
 

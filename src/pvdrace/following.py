@@ -13,7 +13,6 @@ from .best import ANYWHERE, Best, usable
 from .calls import check_endpoint, check_label, check_policy, check_timeout, nobody_yet
 from .decisions import NO_PVDS
 from .model import is_loopback
-from .paths import objection
 from .ranking.explanation import explain
 
 if TYPE_CHECKING:
@@ -75,12 +74,15 @@ class Following(ABC):
         forbids it: for pools, before a connection is used again. It looks at the last `snapshot`: await that
         first. Nothing is said against what is only worse than another. Raises RuntimeError if there was none.
         """
-        if path.pvd.is_loopback:
-            return None
-        pvds, now = self._monitor.snapshot, time.monotonic()
         label = path.label or self._label
-        decision = self._decisions.decide(pvds, path.endpoint, path.policy, label, path.ready, now)
-        return objection(path, pvds, decision.ranking)
+        return self._decisions.objection(path, self._monitor.snapshot, label, time.monotonic())
+
+    def stale(self) -> bool:
+        """Whether something has changed since the last `snapshot`, for who cannot await another one.
+
+        Never waits. False before the first one.
+        """
+        return self._monitor.stale()
 
     async def watch(self) -> AsyncGenerator[PvdChange, None]:
         """What happens to the PvDs after the last `snapshot`, until the caller stops asking.

@@ -6,9 +6,6 @@ There is no background task: a connection looks (`Monitor.stale`) and refreshes 
 from __future__ import annotations
 
 import contextlib
-import math
-import os
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,26 +16,23 @@ from .discovery.diff import PvdChange as PvdChange
 from .discovery.diff import diff
 from .discovery.kernel import Kernel, drain, open_events
 from .discovery.merge import merge
-from .discovery.system_dns import DnsFiles
-from .reachability import overlay, same_verdict
+from .seen import DNS_INTERVAL as DNS_INTERVAL
+from .seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from .config.configuration import Configuration
     from .discovery.source import Source
-    from .discovery.state import KernelState
-    from .model import ProvisioningDomain, PvdSet, Reached
+    from .discovery.system_dns import DnsFiles
+    from .model import PvdSet
     from .net.rule_manager import RuleManager
-    from .reachability import Known
 
 #: Seconds in which the events of one change (an address, its routes, its flags) come in.
 DEBOUNCE = 0.05
-#: Seconds between two looks at the DNS files, which make no event. Nobody looks while nobody asks.
-DNS_INTERVAL = 1.0
 
 
-class Monitor:
+class Monitor(Seen):
     """The PvDs of the network namespace of the thread that calls `open`, live.
 
     asyncio and trio alike; unprivileged. Close it in the end: it holds two sockets. ``sources`` are asked at
@@ -56,21 +50,12 @@ class Monitor:
         dns: DnsFiles | None = None,
         rules: RuleManager | None = None,
     ) -> None:
-        self._configuration = configuration
+        super().__init__(configuration, dns)
         self._sources = tuple(sources)
-        self._dns = dns or DnsFiles()
         self._rules = rules
-        self._kernel: Kernel | None = None
-        self._snapshot: PvdSet | None = None
-        self._plain: PvdSet | None = None  # the same, without what probes have found
-        self._known: dict[str, Known] = {}
-        self._state: KernelState | None = None  # of which it was made
-        self._dirty = False
-        self._dns_looked = -math.inf
         self._refreshing: anyio.Lock | None = None
         self._moved: anyio.Event | None = None
         self._loop: object = None
-        self._bells: set[int] = set()
         self._watchers: list[list[PvdChange]] = []  # for each in `changes`, what it was told besides
         self._opening = 0
 
@@ -93,57 +78,6 @@ class Monitor:
             if self._snapshot is None and not self._opening:
                 self.close()
 
-    @property
-    def snapshot(self) -> PvdSet:
-        """The newest set of PvDs. Raises RuntimeError before `open`."""
-        if self._snapshot is None:
-            raise RuntimeError("the monitor is not open")
-        return self._snapshot
-
-    def fileno(self) -> int:
-        """A socket that is readable when something may have changed; -1 when there is none."""
-        return -1 if self._kernel is None else self._kernel.fileno()
-
-    def stale(self) -> bool:
-        """Whether something has changed since the last refresh. Never waits.
-
-        One system call; once in `DNS_INTERVAL` a few more, for the DNS files.
-        """
-        if self._kernel is None:
-            return False
-        if self._kernel.changed():
-            self._dirty = True
-            self._ring()
-        now = time.monotonic()
-        if now - self._dns_looked >= DNS_INTERVAL:
-            self._dns_looked = now
-            if not self._dirty and self._dns.changed():
-                self._dirty = True
-                self._ring()
-        return self._dirty
-
-    def bell(self, seen: PvdSet) -> int:
-        """A descriptor of the caller's own that is readable when `snapshot` may not be ``seen`` any more.
-
-        It rings whoever finds out, and has rung already if that has happened before. `heard` silences it
-        until the next time; give it back to `mute`. The events of the kernel are not in it until somebody
-        looks: who wants to be woken by them waits for `fileno` too. Raises OSError if there is none to have.
-        """
-        rung = self._dirty or seen is not self._snapshot
-        bell = os.eventfd(int(rung), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._bells.add(bell)
-        return bell
-
-    def heard(self, bell: int) -> None:
-        """Silence a bell. What comes after this call rings it again, so look after it, not before."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(bell)
-
-    def mute(self, bell: int) -> None:
-        """Close a bell."""
-        self._bells.discard(bell)
-        os.close(bell)
-
     async def refresh(self) -> PvdSet:
         """Read everything anew and return the newest snapshot, the same object where nothing has changed.
 
@@ -152,31 +86,6 @@ class Monitor:
         # One at a time, so that an older dump never replaces a newer one.
         async with self._lock():
             return await self._read()
-
-    def learn(self, pvd: ProvisioningDomain, reached: tuple[Reached, ...]) -> bool:
-        """Take in what a probe has found of a PvD; whether that is another verdict than before.
-
-        Then there is a new `snapshot`. It holds for this attachment of the PvD alone. Raises RuntimeError
-        before `open`.
-        """
-        if self._plain is None:
-            raise RuntimeError("the monitor is not open")
-        now = self._plain.get(pvd.name)
-        if now is None or now.attachment != pvd.attachment:
-            return False
-        attachment, before = self._known.get(pvd.name, (pvd.attachment, ()))
-        if attachment == pvd.attachment and same_verdict(before, reached):
-            return False
-        self._known[pvd.name] = pvd.attachment, reached
-        self._publish(self._plain)
-        return True
-
-    def _publish(self, plain: PvdSet) -> None:
-        """Show a snapshot with all that is known of its PvDs, and tell everybody."""
-        self._known = {name: known for name, known in self._known.items() if name in plain}
-        before = self._snapshot.generation if self._snapshot is not None else plain.generation - 1
-        self._snapshot = overlay(plain, self._known, before + 1)
-        self._wake()
 
     async def catch_up(self) -> PvdSet:
         """`refresh` where it is needed. Of all who call it at once, one reads for everybody."""
@@ -206,12 +115,7 @@ class Monitor:
             if not isinstance(error, Exception):
                 self._wake()  # cancelled: somebody else has to look, but for an error nobody does better
             raise
-        newest = merge(self._configuration, state, dns, others, self._plain, self._state)
-        self._state = state
-        if newest is not self._plain or self._snapshot is None:
-            self._plain = newest
-            self._publish(newest)
-        return self.snapshot
+        return self._take_in(state, dns, others)
 
     def announce(self, change: PvdChange) -> None:
         """Tell all who are in `changes`."""
@@ -283,14 +187,9 @@ class Monitor:
             self._loop, self._refreshing, self._moved = loop, anyio.Lock(), None
         return self._refreshing
 
-    def _ring(self) -> None:
-        """Tell those who have a `bell` to look."""
-        for bell in self._bells:
-            os.eventfd_write(bell, 1)
-
     def _wake(self) -> None:
         """Tell everybody to look: those in `changes` and those who have a `bell`."""
-        self._ring()
+        super()._wake()
         moved, self._moved = self._moved, None
         if moved is not None:
             moved.set()

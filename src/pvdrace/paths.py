@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .membership import why_left
+from .model import is_loopback
 from .race.outcome import Won
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def objection(path: Path, pvds: PvdSet, ranking: Ranking) -> str | None:
     (``ranking``, for the path's endpoint) forbids it or its family. That another PvD would be better is no
     reason.
     """
-    if path.pvd.is_loopback:
+    if is_loopback(path.endpoint.host):
         return None
     if reason := why_left(path.pvd, pvds, ranking):
         return reason

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from .answers import Answer
+    from .changes import RaceChanges
     from .course import Course, Courses, Hook
     from .dns.resolver import PvdResolver
     from .drivers.aio import Paused
@@ -40,12 +41,15 @@ class Provisional:
     paused. `settle`: the handshake was all. One of these, or `aclose`, has to be called, once; cancelling it
     closes everything. Each raises as `Connector.open_connection`, with the report of the whole race, whose
     timeout is that of `Connector.begin`.
+
+    While it is paused its clock stands still: neither that timeout nor the patience with an attempt is used
+    up by what its owner does meanwhile.
     """
 
     def __init__(
         self,
-        course: Course,
-        courses: Courses,
+        course: Course[RaceChanges],
+        courses: Courses[RaceChanges],
         paused: Paused,
         lingering: Lingering,
         hooks: Iterable[Hook],
@@ -146,7 +150,7 @@ class Beginning(ABC):
     resolver: PvdResolver
     hooks: tuple[Hook, ...]
     on_need: OnNeed | None
-    _courses: Courses
+    _courses: Courses[RaceChanges]
     _lingering: Lingering
 
     @abstractmethod
@@ -158,7 +162,9 @@ class Beginning(ABC):
         label: str | None,
         timeout: float | None,
         ready: str,
-    ) -> Course: ...
+        *,
+        source: str | None = None,
+    ) -> Course[RaceChanges]: ...
 
     async def begin(
         self,
@@ -169,14 +175,16 @@ class Beginning(ABC):
         label: str | None = None,
         timeout: float | None = None,
         ready: str = "tls",
+        source: str | None = None,
     ) -> Provisional:
         """Race to the first transport handshake and pause there: for clients whose TLS comes later.
 
         What comes next can still lose, and the race goes on then: see `Provisional`, and call one of its
         methods in any case. ``timeout`` is for the whole race, in seconds. ``ready``: what will most likely
-        be asked of a winner; history knows of times by it. Raises as `open_connection`.
+        be asked of a winner; history knows of times by it. ``source``: an address of this host that the
+        connection has to come from. Raises as `open_connection`.
         """
-        course = await self._prepare(host, port, policy, label, timeout, ready)
+        course = await self._prepare(host, port, policy, label, timeout, ready, source=source)
         paused: Paused | None = None
         try:
             paused = await drive_to_handshake(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .answers import Answer, Origin, crosses, kept_from, void
+from .answers import Answer, origin_of
 from .calls import check_endpoint, check_label, check_policy, requirements
 from .dns.messages import DnsFailure
 from .errors import NoUsablePvd, PolicyProhibited, ResolutionFailed
@@ -19,6 +19,7 @@ from .race.branch import addresses_without_lookup, candidates_for, record_types
 from .ranking.order import rank
 
 if TYPE_CHECKING:
+    from .answers import Origin
     from .decisions import Decisions
     from .dns.conversations import Release
     from .dns.resolver import PvdResolver
@@ -120,11 +121,4 @@ class Resolving(ABC):
         """Where an answer comes from and has to stay; raises `NoUsablePvd` if it has no PvD any more."""
         endpoint = check_endpoint(answer.name, port)
         policies = self._decisions.layers(endpoint, check_policy(policy), label)
-        if crosses(policies):
-            return Origin(endpoint, None)
-        pvds = await self.snapshot()
-        if reason := void(answer, pvds):
-            raise NoUsablePvd(f"{endpoint}: {answer.address} is void: {reason}")
-        if reason := kept_from(answer, policies, pvds[answer.pvd]):
-            raise PolicyProhibited(f"{endpoint}: {reason}")
-        return Origin(endpoint, answer.pvd)
+        return origin_of(answer, endpoint, policies, await self.snapshot())

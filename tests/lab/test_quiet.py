@@ -11,8 +11,10 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
+import trio
 
 import pvdrace
+import pvdrace.integrations.trio as trio_streams
 from pvdrace.integrations.asyncio import open_connection as asyncio_open_connection
 from pvdrace.lab import Lab, Provider
 
@@ -99,16 +101,25 @@ async def test_many_at_once_are_as_quiet(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert lab["eth"].counters().packets == 0
 
 
-async def test_the_asyncio_drop_in_is_as_quiet(lab: Lab, anyio_backend_name: str) -> None:
-    if anyio_backend_name != "asyncio":
-        return  # asyncio's alone
-    context = ssl.create_default_context(cafile=lab.ca_file)
+@pytest.mark.parametrize("port", [80, 443])
+async def test_the_drop_ins_are_as_quiet(lab: Lab, anyio_backend_name: str, port: int) -> None:
+    """Each on its own backend."""
+    context = ssl.create_default_context(cafile=lab.ca_file) if port == 443 else None
     async with pvdrace.Connector(lab.config_file, pacing=IMPATIENT) as connector:
         for _ in range(3):
-            _, writer = await asyncio_open_connection(
-                lab.name, 443, ssl=context, policy=NO_ETH, connector=connector
-            )
-            writer.close()
-            await writer.wait_closed()
+            if anyio_backend_name == "asyncio":
+                _, writer = await asyncio_open_connection(
+                    lab.name, port, ssl=context, policy=NO_ETH, connector=connector
+                )
+                writer.close()
+                await writer.wait_closed()
+            elif context is not None:
+                secure = await trio_streams.open_ssl_over_tcp_stream(
+                    lab.name, port, ssl_context=context, policy=NO_ETH, connector=connector
+                )
+                await trio.aclose_forcefully(secure)
+            else:
+                plain = await trio_streams.open_tcp_stream(lab.name, port, policy=NO_ETH, connector=connector)
+                await plain.aclose()
     await anyio.sleep(0.3)
     assert lab["eth"].counters().packets == 0

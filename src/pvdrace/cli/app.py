@@ -17,7 +17,10 @@ from .lab import lab
 from .list import list_
 from .options import config_option
 from .probe import probe
+from .proxy import proxy
 from .resolve import resolve
+from .show import show
+from .top import top
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,5 +71,5 @@ def app() -> None:
     """
 
 
-for command in (list_, resolve, connect, explain, probe, history, lab, demo):
+for command in (list_, resolve, connect, show, explain, probe, proxy, history, top, lab, demo):
     app.add_command(command)

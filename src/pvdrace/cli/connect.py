@@ -18,6 +18,7 @@ from .options import (
     policy_options,
     timeout_option,
 )
+from .pictures import FORMATS, Pictures, picture_options, print_waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @timeout_option("For the whole race.")
 @history_option
 @json_option
+@picture_options
 @config_option
 def connect(
     host: str,
@@ -50,7 +52,7 @@ def connect(
     as_json: bool,
     profile: str | None,
     label: str | None,
-    **preferences: Any,
+    **others: Any,
 ) -> int:
     """Race to HOST on PORT across the PvDs, once, and print the timeline of the race."""
     import anyio
@@ -63,9 +65,10 @@ def connect(
         check_endpoint(host, port)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    pictures = Pictures({name: others.pop(name) for name in FORMATS}, as_json=as_json)
     context = trust(ca_file) if tls else False
     configuration = configuration_from(profile)
-    policy = policy_from(**preferences)
+    policy = policy_from(**others)
     seen: list[RaceReport] = []
     try:
         report, failure, portals = anyio.run(
@@ -73,15 +76,14 @@ def connect(
         )
     except KeyboardInterrupt:
         for report in seen:  # who interrupts a race wants to see where it hung
-            _print(report, as_json)
+            _show(report, as_json, pictures)
         raise
-    if report is not None:
-        _print(report, as_json)
+    code = 0 if report is None else _show(report, as_json, pictures)
     if portals:
         return complain(portals, PORTALS)
     if failure is not None:
         raise failure
-    return 0
+    return code
 
 
 def trust(ca_file: str | None) -> ssl.SSLContext:
@@ -106,13 +108,13 @@ async def _connect(
 ) -> tuple[RaceReport | None, PvdRaceError | None, str]:
     from ..connector import Connector
     from ..errors import PvdRaceError
+    from ..telemetry.live import live_sinks
     from ..telemetry.terminal import LiveRace
     from .output import stderr
 
     live = LiveRace(stderr(), "tls" if tls else "tcp")
-    async with Connector(
-        configuration, observe=live.observe, hooks=[seen.append], history=history
-    ) as connector:
+    hooks: list[Callable[[RaceReport], object]] = [seen.append, *live_sinks()]
+    async with Connector(configuration, observe=live.observe, hooks=hooks, history=history) as connector:
 
         async def race() -> tuple[RaceReport | None, PvdRaceError | None]:
             try:
@@ -161,12 +163,9 @@ async def _beside(
     return result
 
 
-def _print(report: RaceReport, as_json: bool) -> None:
+def _show(report: RaceReport, as_json: bool, pictures: Pictures) -> int:
     if as_json:
         click.echo(report.to_json(indent=2))
-        return
-    from ..telemetry.terminal import draw
-    from .output import stdout
-
-    console = stdout()
-    console.print(draw(report, console))
+    elif not pictures.take_stdout:
+        print_waterfall(report)
+    return pictures.draw(report)

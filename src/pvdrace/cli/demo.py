@@ -199,7 +199,7 @@ def _run_controls(scene: Scene, lab: Lab) -> None:
 
 def say_control(control: Control) -> str:
     """What a control came to, in a few words."""
-    from ..telemetry.timeline import say_seconds
+    from ..pictures.timeline import say_seconds
 
     took = say_seconds(control.elapsed)
     if control.error is None:
@@ -219,7 +219,7 @@ def _print(scenes: list[Scene]) -> None:
 
 
 def _row(scene: Scene) -> Iterator[Cell]:
-    from ..telemetry.timeline import say_seconds
+    from ..pictures.timeline import say_seconds
     from .output import cell
 
     yield cell(scene.title, style="bold")

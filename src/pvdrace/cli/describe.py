@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: One column a fact, for pipes and wide terminals.
 WIDE = ("pvd", "interface", "type", "addresses", "resolvers", "cost", "zones", "metric", "state")
+#: Those of them that are lists.
+LISTS = ("addresses", "resolvers", "zones")
 #: The same in less room: what belongs to the name stands below it.
 NARROW = ("pvd", "addresses", "resolvers", "cost", "state")
 
@@ -43,6 +45,38 @@ def narrow_row(pvd: ProvisioningDomain) -> list[Cell]:
         cell(cost(pvd), metric, *zones),
         state(pvd),
     ]
+
+
+def what_it_is(pvd: ProvisioningDomain) -> str:
+    """Interface, addresses and state in one line."""
+    row = dict(zip(WIDE, wide_row(pvd), strict=True))
+    facts = (",".join(row[column].lines) for column in ("interface", "addresses", "state"))
+    return "  ".join(filter(None, facts))
+
+
+def differences(old: ProvisioningDomain, new: ProvisioningDomain) -> list[str]:
+    """What a table would show that is not as it was: ``state usable -> link down``, ``zones -a.example``."""
+    rows = reversed(list(zip(WIDE, wide_row(old), wide_row(new), strict=True)))  # the state first
+    return [
+        f"{column} {(_more_and_less if column in LISTS else _from_to)(was.lines, now.lines)}"
+        for column, was, now in rows
+        if was.lines != now.lines
+    ]
+
+
+def _from_to(old: tuple[str, ...], new: tuple[str, ...]) -> str:
+    return f"{', '.join(old) or '-'} -> {', '.join(new) or '-'}"
+
+
+def _more_and_less(old: tuple[str, ...], new: tuple[str, ...]) -> str:
+    less, more = [f"-{x}" for x in old if x not in new], [f"+{x}" for x in new if x not in old]
+    return " ".join(less + more) or "in another order"
+
+
+def differing_keys(old: ProvisioningDomain, new: ProvisioningDomain, now: float) -> list[str]:
+    """The keys of `as_json` whose values are not as they were; none if the PvD was only attached anew."""
+    before, after = as_json(old, now), as_json(new, now)
+    return [key for key in after if before[key] != after[key]]
 
 
 def addresses(pvd: ProvisioningDomain) -> Cell:

@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import config_file, config_option, json_option
 
 if TYPE_CHECKING:
-    from ..model import ProvisioningDomain, PvdSet
+    from ..model import PvdSet
 
 SCHEMA = "pvdrace.list/1"
-CHANGE_SCHEMA = "pvdrace.change/1"
-WIDE_ENOUGH = 130
 
 
 @click.command("list")
 @json_option
-@click.option("--watch", is_flag=True, help="Stay, and print a line whenever one comes, goes or changes.")
-@click.option("--probe", is_flag=True, help="Probe them first, as the configuration says.")
+@click.option("--watch", is_flag=True, help="Stay, and show what comes, goes and changes.")
+@click.option("--probe", is_flag=True, help="Probe them too, as the configuration says.")
 @config_option
 def list_(as_json: bool, watch: bool, probe: bool) -> int:
     """The PvDs of this host and what is known of each.
 
-    Nothing is sent: all of it is read from the configuration and the kernel. With --probe and with --watch
-    PvDs are probed, if the configuration says what to ask.
+    Nothing is sent: all of it is read from the configuration and the kernel. With --probe PvDs are probed, if
+    the configuration says what to ask.
 
-    With --watch and --json: one object a line, in which "change" is present, added, withdrawn, changed or
-    better.
+    With --watch a table that stays right, until Ctrl-C; in a pipe the table, and then one line for each
+    change. With --watch and --json: one object a line, in which "change" is present, added, withdrawn,
+    changed or better.
     """
     import anyio
 
     if watch:
-        anyio.run(_watch, config_file(), as_json)
+        anyio.run(_watch, config_file(), as_json, probe)
     else:
         anyio.run(_list, config_file(), as_json, probe)
     return 0
@@ -64,37 +63,25 @@ async def _list(config: str | None, as_json: bool, probe: bool) -> None:
 
 
 def _print(pvds: PvdSet) -> None:
-    from .describe import NARROW, WIDE, narrow_row, wide_row
-    from .output import print_table, stderr, stdout
+    from .output import stderr, stdout
+    from .tables import NO_PVDS, print_pvds
 
-    console = stdout()
-    if not len(pvds):
-        stderr().print("no provisioning domains: no interface, and none in the configuration")
-    elif console.is_terminal and console.width < WIDE_ENOUGH:
-        print_table(NARROW, [narrow_row(pvd) for pvd in pvds], console)
+    if len(pvds):
+        print_pvds(pvds, stdout())
     else:
-        print_table(WIDE, [wide_row(pvd) for pvd in pvds], console, right=("metric",))
+        stderr().print(NO_PVDS)
 
 
-async def _watch(config: str | None, as_json: bool) -> None:
+async def _watch(config: str | None, as_json: bool, probe: bool) -> None:
     from ..connector import Connector
+    from .watching import watch
 
-    async with Connector(config) as connector:
-        for pvd in await connector.snapshot():
-            _tell("present", pvd, as_json)
-        async for change in connector.watch():
-            _tell(change.kind, change.pvd, as_json)
-
-
-def _tell(kind: str, pvd: ProvisioningDomain, as_json: bool) -> None:
-    """One line, at once."""
-    from .describe import as_json as values
-    from .describe import wide_row
-
-    if as_json:
-        event: dict[str, Any] = {"schema": CHANGE_SCHEMA, "time": time.time(), "change": kind}
-        click.echo(json.dumps({**event, "pvd": values(pvd, time.monotonic())}))
-        return
-    _, interface, _, addresses, _, _, _, _, state = wide_row(pvd)
-    facts = (",".join(cell.lines) for cell in (interface, addresses, state))
-    click.echo(f"{time.strftime('%H:%M:%S')}  {kind:<9}  {pvd.name}  " + "  ".join(filter(None, facts)))
+    connector = Connector(config)
+    if probe:
+        async with connector:
+            await watch(connector, as_json)
+    else:  # a connector that is not entered probes nothing
+        try:
+            await watch(connector, as_json)
+        finally:
+            connector.close()

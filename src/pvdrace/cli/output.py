@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
 
 class Cell(NamedTuple):
@@ -44,9 +45,15 @@ def print_table(
 
     ``right`` are the headers of the columns that align there.
     """
-    if not console.is_terminal:
+    if console.is_terminal:
+        console.print(as_table(headers, rows, right), soft_wrap=False)
+    else:
         console.out(aligned(headers, rows, right))
-        return
+        console.file.flush()
+
+
+def as_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str] = ()) -> Table:
+    """A table for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -56,20 +63,39 @@ def print_table(
         table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*(Text("\n".join(c.lines), c.style) for c in row))
-    console.print(table, soft_wrap=False)
+    return table
 
 
-def aligned(headers: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str] = ()) -> str:
-    """A table for programs and for eyes: one line a row, columns two blanks apart, ``-`` for nothing."""
-    texts = [[header.upper() for header in headers]]
-    texts += [[",".join(c.lines) or "-" for c in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+def aligned(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    right: Sequence[str] = (),
+    least: Sequence[int] = (),
+) -> str:
+    """A table for programs and for eyes: one line a row, columns two blanks apart, ``-`` for nothing.
+
+    ``least`` are widths of columns, where there were rows before.
+    """
+    texts = _texts(headers, rows)
     to_right = [header in right for header in headers]
     lines = [
         "  ".join(
             f"{text:>{width}}" if r else f"{text:<{width}}"
-            for text, width, r in zip(line, widths, to_right, strict=True)
+            for text, width, r in zip(line, widths(headers, rows, least), to_right, strict=True)
         )
         for line in texts
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def widths(headers: Sequence[str], rows: Sequence[Sequence[Cell]], least: Sequence[int] = ()) -> list[int]:
+    """Those of the columns of `aligned`."""
+    columns = zip(least or [0] * len(headers), *_texts(headers, rows), strict=True)
+    return [max(most, *map(len, column)) for most, *column in columns]
+
+
+def _texts(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
+    return [
+        [header.upper() for header in headers],
+        *([",".join(cell.lines) or "-" for cell in row] for row in rows),
+    ]

@@ -63,7 +63,7 @@ def _print(found: Found) -> None:
 
 
 def _rows(pvd: ProvisioningDomain, reached: tuple[Reached, ...]) -> list[list[Cell]]:
-    from ..telemetry.timeline import say_seconds
+    from ..pictures.timeline import say_seconds
     from .describe import REACH_STYLES, reaches
     from .output import cell
 

@@ -123,7 +123,7 @@ def _print(found: Found) -> None:
 
 
 def _row(question: Question) -> list[Cell]:
-    from ..telemetry.timeline import say_seconds
+    from ..pictures.timeline import say_seconds
     from .output import cell
 
     answer = question.answer

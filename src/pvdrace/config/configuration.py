@@ -13,6 +13,8 @@ from ..rules import first_match
 from .gai_conf import NAME as GAI_CONF
 from .policy_file import SHARED_TABLES, PolicyFile, read_application_policy, read_pacing, read_rule
 from .probe_settings import ProbeSettings, read_probe
+from .profile_names import PROFILES as PROFILES
+from .proxy_settings import ProxySettings, read_proxy
 from .pvds import Override, read_override, read_pvd
 from .pvds import PvdConfig as PvdConfig
 from .tables import ADDRESS_TABLES as ADDRESS_TABLES
@@ -28,26 +30,6 @@ if TYPE_CHECKING:
 
 #: The sources of provisioning domains that can be named in ``discover``.
 DISCOVERY_SOURCES = ("netlink",)
-#: The profiles that ship with the package, for ``profile``: the files of ``pvdrace/profiles``.
-PROFILES = (
-    "amss-netpolicy",
-    "android-2.2",
-    "arena",
-    "blackberry",
-    "blackberry-wlan",
-    "dhclient",
-    "dhcpcd-r",
-    "htc-wlan",
-    "linux",
-    "peerdns-no",
-    "pump-nodns",
-    "pump-nogateway",
-    "s60-iap",
-    "s60-snap",
-    "windows",
-    "windows-mobile",
-    "windows-phone-7",
-)
 
 
 @dataclass(frozen=True)
@@ -70,6 +52,7 @@ class Configuration:
     system: PolicyFile | None = None
     address_tables: tuple[AddressTable, ...] = ()
     probe: ProbeSettings | None = None
+    proxy: ProxySettings | None = None
 
     def layers(
         self,
@@ -139,7 +122,7 @@ def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:
     The elements of an array are counted from 0.
     """
     reader = TomlReader(text, filename)
-    keys = ("discover", "profile", "pvd", *SHARED_TABLES, "address_table", "probe")
+    keys = ("discover", "profile", "pvd", *SHARED_TABLES, "address_table", "probe", "proxy")
     reader.check_keys(reader.document, (), keys)
     address_tables = read_tables(reader)
     pvds = tuple(read_pvd(reader, table, path) for table, path in reader.tables("pvd"))
@@ -156,4 +139,5 @@ def parse(text: str, filename: str = "pvdrace.toml") -> Configuration:
         profile=reader.value(reader.document, (), "profile", one_of(PROFILES)),
         address_tables=address_tables,
         probe=read_probe(reader),
+        proxy=read_proxy(reader),
     )

@@ -68,6 +68,10 @@ class Kernel:
             return self._decoder.decode(raw)
         return await anyio.to_thread.run_sync(self._decoder.decode, raw)
 
+    def dump_here(self) -> KernelState:
+        """As `dump`, all of it in the calling thread, for who has no event loop to keep going."""
+        return self._decoder.decode(self.read())
+
     def read(self) -> RawDump:
         """The undecoded dump."""
         return RawDump(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,9 +45,16 @@ class DnsFiles:
         """The settings now; the files are opened only when one of them has changed."""
         seen = self._signature()
         if seen != self._seen:
-            links = await self._links() if self._same_namespace() else ()
-            self._dns = self._with_host_file(links)
-            self._seen = seen
+            same = self._same_namespace()
+            self._take(seen, same, await self._dump() if same else None)
+        return self._dns
+
+    def read_here(self) -> SystemDns:
+        """As `read`, and the calling thread waits, for who has no event loop to keep going."""
+        seen = self._signature()
+        if seen != self._seen:
+            same = self._same_namespace()
+            self._take(seen, same, self._dump_here() if same else None)
         return self._dns
 
     def changed(self) -> bool:
@@ -57,6 +66,13 @@ class DnsFiles:
         names = (RESOLV_CONF, UPLINK_RESOLV_CONF, RESOLVED_LINKS, NETWORKD_LINKS, RESOLVED_SOCKET)
         return tuple(_stamp(self._root / name) for name in names)
 
+    def _take(self, seen: object, same_namespace: bool, dumped: tuple[LinkDns, ...] | None) -> None:
+        links: tuple[LinkDns, ...] = ()
+        if same_namespace:
+            links = self._links() if dumped is None else dumped
+        self._dns = self._with_host_file(links)
+        self._seen = seen
+
     def _with_host_file(self, links: tuple[LinkDns, ...]) -> SystemDns:
         host = parse_resolv_conf(_text(self._root / RESOLV_CONF))
         if not links and any(server.address in STUBS for server in host.nameservers):
@@ -65,10 +81,8 @@ class DnsFiles:
                 return SystemDns(links, uplink, f"/{UPLINK_RESOLV_CONF}")
         return SystemDns(links, host)
 
-    async def _links(self) -> tuple[LinkDns, ...]:
-        dumped = await self._dump()
-        if dumped is not None:
-            return dumped
+    def _links(self) -> tuple[LinkDns, ...]:
+        """By systemd's files, where resolved does not say."""
         found: dict[int, LinkDns] = {}
         for directory, parse in (
             (NETWORKD_LINKS, parse_networkd_file),
@@ -91,6 +105,24 @@ class DnsFiles:
                     await stream.send(DUMP_REQUEST)
                     while not answer.endswith(b"\0") and len(answer) < _VARLINK_LIMIT:
                         answer += await stream.receive()
+        return parse_dump(answer) if answer.endswith(b"\0") else None
+
+    def _dump_here(self) -> tuple[LinkDns, ...] | None:
+        """As `_dump`, waiting in the calling thread."""
+        path = self._root / RESOLVED_SOCKET
+        if not path.is_socket():
+            return None
+        answer = b""
+        until = time.monotonic() + _VARLINK_TIMEOUT
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(_VARLINK_TIMEOUT)
+            stream.connect(str(path))
+            stream.sendall(DUMP_REQUEST)
+            while not answer.endswith(b"\0") and len(answer) < _VARLINK_LIMIT:
+                stream.settimeout(max(until - time.monotonic(), 0.001))
+                if not (data := stream.recv(65536)):
+                    break
+                answer += data
         return parse_dump(answer) if answer.endswith(b"\0") else None
 
 

@@ -1,6 +1,8 @@
-"""Carry out one `exchange`: its sockets, and the waiting for them.
+"""Carry out one `exchange`: its sockets, and what is ready on them.
 
 No task is started: the first socket is awaited by itself; from the second on one epoll object stands for all.
+Who waits is the caller's matter: `Performer.run` does by anyio, and who has a loop of another kind watches
+`Performer.fileno` until `Performer.due` and calls `Performer.proceed`.
 """
 
 from __future__ import annotations
@@ -82,8 +84,22 @@ class Performer:
     async def run(self) -> Answer | DnsFailure:
         """Until there is an outcome. Raises ValueError for a name that is none."""
         while self.exchange.outcome is None:
-            await self.wait()
+            with anyio.move_on_after(self.due()):
+                await anyio.wait_readable(
+                    next(iter(self.open)) if self.epoll is None else self.epoll.fileno()
+                )
+            self.proceed()
         return self.exchange.outcome
+
+    def fileno(self) -> int:
+        """One descriptor for all there is to wait for, the same until the `end`."""
+        self.watch()
+        assert self.epoll is not None
+        return self.epoll.fileno()
+
+    def due(self) -> float:
+        """Seconds until `proceed` has something to do, whatever is ready then."""
+        return self.exchange.deadline - self.clock()
 
     def end(self) -> None:
         """Close or release all that is open."""
@@ -92,16 +108,10 @@ class Performer:
         if self.epoll is not None:
             self.epoll.close()
 
-    async def wait(self) -> None:
-        """Until something can be read or written, or the deadline; then tell the exchange."""
-        ready = list(self.open)
-        with anyio.move_on_after(self.exchange.deadline - self.clock()):
-            if self.epoll is None:
-                await anyio.wait_readable(ready[0])
-            else:
-                await anyio.wait_readable(self.epoll.fileno())
-                ready = [fd for fd, _ in self.epoll.poll(0)]
+    def proceed(self) -> None:
+        """Read and write where that is possible, and tell the exchange; never waits. Raises as `run`."""
         # Results before the timer, when both are due: after a time-out too, every socket is looked at.
+        ready = list(self.open) if self.epoll is None else [fd for fd, _ in self.epoll.poll(0)]
         for fd in ready:
             if fd in self.open:
                 self.progress(self.open[fd])

@@ -12,18 +12,16 @@ import anyio
 from anyio.lowlevel import current_token
 
 from ..net.lingering import close_now
-from .cache import AnswerCache
 from .conversations import Performer
-from .exchange import Exchange, search_names
+from .memory import Memory
 from .messages import TYPES, Answer, DnsFailure
-from .servers import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyio.lowlevel import EventLoopToken
 
-    from ..model import ProvisioningDomain, Resolver
+    from ..model import ProvisioningDomain
     from .conversations import Release
 
 __all__ = ["Answer", "DnsFailure", "Pending", "PvdResolver"]
@@ -31,7 +29,7 @@ __all__ = ["Answer", "DnsFailure", "Pending", "PvdResolver"]
 _Key = tuple[str, int, str, str, tuple[int, ...]]
 
 
-class PvdResolver:
+class PvdResolver(Memory):
     """Looks names up, each lookup inside one PvD, and remembers the answers per PvD.
 
     ``timeout`` is the time in seconds that one lookup may take, with all its resolvers, search domains and
@@ -48,20 +46,8 @@ class PvdResolver:
         cache_size: int = 4096,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._timeout = timeout
-        self._ndots = ndots
-        self._clock = clock
-        self._cache = AnswerCache(cache_size)
-        self._standings = Standings()
+        super().__init__(timeout=timeout, ndots=ndots, cache_size=cache_size, clock=clock)
         self._running: dict[_Key, _Running] = {}
-
-    def cached(self, pvd: ProvisioningDomain, name: str, type: str) -> Answer | None:
-        """What ``pvd`` said about the name before, if that still holds. No I/O."""
-        return self._cache.get(pvd, name, type, self._clock())
-
-    def servers(self, pvd: ProvisioningDomain, families: tuple[int, ...] = (6, 4)) -> list[Resolver]:
-        """The resolvers of ``pvd`` in the order in which they would be asked now. No I/O."""
-        return [server.resolver for server in self._standings.order(pvd, self._clock(), families)]
 
     async def lookup(
         self,
@@ -103,15 +89,6 @@ class PvdResolver:
         if type not in TYPES:
             raise ValueError(f"{type!r} is no record type that is looked up: {', '.join(TYPES)}")
         return Pending(self, pvd, name, type, families, release)
-
-    def _exchange(self, pvd: ProvisioningDomain, name: str, type: str, families: tuple[int, ...]) -> Exchange:
-        names = search_names(pvd, name, self._ndots)
-        return Exchange(pvd, names, type, self._standings, timeout=self._timeout, families=families)
-
-    def forget(self, pvd_name: str) -> None:
-        """Drop what was learnt in a PvD: its answers, and how its resolvers behaved."""
-        self._cache.forget(pvd_name)
-        self._standings.forget(pvd_name)
 
 
 class Pending:
@@ -189,8 +166,8 @@ class Pending:
         if self._running is not None and self._running.loop == current_token():
             return  # one of another loop was abandoned with it: nobody will end that
         try:
-            exchange = resolver._exchange(self._pvd, self._name, self._type, self._families)
-            self._performer = Performer(self._pvd, exchange, resolver._clock, self._release)
+            exchange = resolver.exchange(self._pvd, self._name, self._type, self._families)
+            self._performer = Performer(self._pvd, exchange, resolver.clock, self._release)
             self._running = resolver._running[key] = _Running()
             self._performer.start()
         except ValueError as error:
@@ -205,7 +182,7 @@ class Pending:
         try:
             self._outcome = outcome = await performer.run()
             if isinstance(outcome, Answer):
-                resolver._cache.put(self._pvd, self._name, self._type, outcome, resolver._clock())
+                resolver.keep(self._pvd, self._name, self._type, outcome)
         except ValueError as error:
             self._outcome = DnsFailure(str(error))
         finally:

@@ -9,7 +9,7 @@ report through an eventfd that the same epoll watches, with the descriptors that
 Results are handled before the timer when both are due; time is read once a step.
 
 A race can be paused at its first transport handshake and go on later, in another task (`drive_to_handshake`):
-nothing of it runs meanwhile, and its sockets stay open.
+nothing of it runs meanwhile, its clock included, and its sockets stay open.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Paused:
     async def settle(self) -> Driven[Any]:
         """The handshake was all that was wanted: it has won. Nothing waits here."""
         driver = self._driver
+        driver.go_on()
         try:
             driver.settle()
             return driver.result()
@@ -106,9 +107,9 @@ class Paused:
     async def resume(self, stage: Stage[T], discard: Callable[[T], Awaitable[None]] | None) -> Driven[T]:
         """Go on, with a stage after each handshake, the one that is done among them; else as `drive`."""
         driver: Performing[T] = self._driver
+        driver.go_on()
         try:
             if driver.race.outcome is None:
-                driver.pausing = False
                 driver.stage = stage
                 await driver.run_with_tasks(driver.unfinished())
             return driver.result()

@@ -65,7 +65,9 @@ class Performing(Generic[T]):
         self.changes = changes
         self.stage = stage
         self.release = release
-        self.clock = clock
+        self._clock = clock
+        self._behind = 0.0  # seconds that the race stood still
+        self._paused: float | None = None
         self.tasks: TaskGroup | None = None  # made when something has to await on its own
         self.inbox: deque[Event] = deque()
         self.sockets: dict[int, socket.socket] = {}  # every socket that is ours, by attempt
@@ -108,6 +110,7 @@ class Performing(Generic[T]):
                 actions = race.handle(inbox.popleft(), self.clock())
                 continue
             if self.pausing and self.connected:
+                self._paused = self._clock()
                 return ()
             now = self.clock()
             if race.deadline <= now:
@@ -115,6 +118,10 @@ class Performing(Generic[T]):
                 continue
             actions = ()
             await self._wait(race.deadline)
+
+    def clock(self) -> float:
+        """The race's own time: that of the clock without the pause."""
+        return self._clock() - self._behind
 
     def _perform(self, actions: Sequence[Action]) -> Sequence[Action]:
         deferred: list[Action] = []
@@ -145,7 +152,7 @@ class Performing(Generic[T]):
         """Wait for a socket, a task, a change of PvDs, or the deadline; what happened is in the inbox."""
         self.watch.open(self.connecting, tasks=self.tasks is not None, rung=bool(self.inbox))
         pvds_changed = False
-        for descriptor, _ in await self.watch.wait(deadline):
+        for descriptor, _ in await self.watch.wait(deadline + self._behind):
             attempt = self.connecting.get(descriptor)
             if attempt is not None:
                 self._handshake_over(attempt)
@@ -326,6 +333,13 @@ class Performing(Generic[T]):
             self.release(sock)
 
     # ------------------------------------------------------------------ the pause, and the end
+
+    def go_on(self) -> None:
+        """The pause is over: the race's time runs on from where it stood."""
+        self.pausing = False
+        if self._paused is not None:
+            self._behind += self._clock() - self._paused
+            self._paused = None
 
     def settle(self) -> None:
         """The handshake that the race is paused at has won."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import anyio
 
-from ..default import default_connector
+from ..default import given_or_default
 from ..policy import Policy
 
 if TYPE_CHECKING:
@@ -134,6 +134,21 @@ async def create_connection(
     return transport, protocol
 
 
+async def reported_connection(
+    protocol_factory: Callable[[], P],
+    host: str,
+    port: int,
+    *,
+    connector: Connector | None = None,
+    policy: Policy | None = None,
+    label: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[Options],
+) -> tuple[asyncio.Transport, P, RaceReport]:
+    """As `create_connection`, and the report."""
+    return await _Race(host, port, connector, policy, label, timeout, **options).run(protocol_factory)
+
+
 async def adopt(
     sock: socket.socket, protocol_factory: Callable[[], P], **tls: Any
 ) -> tuple[asyncio.Transport, P]:
@@ -198,7 +213,7 @@ class _Race:
             self.tls = {"ssl": ssl_module.create_default_context() if ssl is True else ssl, **tls}
         self.host = host
         self.port = port
-        self.connector = connector or default_connector()
+        self.connector = given_or_default(connector)
         self.options: dict[str, Any] = {
             "policy": with_family(policy, family),
             "label": label,
@@ -208,7 +223,10 @@ class _Race:
     async def run(self, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P, RaceReport]:
         """Race; without TLS there is one protocol, made when the race is won."""
         if not self.tls:
-            sock, report = await self.connector.connect(self.host, self.port, **self.options)
+            # As a stage: so the socket is one that leaves quietly where policy forbids a PvD.
+            sock, report = await self.connector.race_for(
+                _as_it_is, self.host, self.port, discard=_close, ready="tcp", **self.options
+            )
             return *await adopt(sock, protocol_factory), report
 
         async def stage(sock: socket.socket, candidate: Candidate) -> tuple[asyncio.Transport, P]:
@@ -242,6 +260,14 @@ class _Streams(asyncio.StreamReaderProtocol):
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
         self.reader = reader
+
+
+async def _as_it_is(sock: socket.socket, candidate: Candidate) -> socket.socket:
+    return sock
+
+
+async def _close(sock: socket.socket) -> None:
+    sock.close()
 
 
 async def _abort(product: tuple[asyncio.Transport, asyncio.BaseProtocol]) -> None:

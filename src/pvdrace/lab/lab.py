@@ -189,6 +189,11 @@ class Lab:
         """A file with :meth:`config` in it."""
         return str((self._directory or self._not_running()) / "pvdrace.toml")
 
+    @property
+    def files(self) -> Path:
+        """A directory whose files the public server shows below ``/files/``."""
+        return (self._directory or self._not_running()) / "files"
+
     def __getitem__(self, name: str) -> Link:
         try:
             return self._links[name]
@@ -211,6 +216,7 @@ class Lab:
     def _start(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="pvdrace-lab-"))
         self._directory.chmod(0o755)
+        self.files.mkdir()
         self._channel, theirs = channel_pair()
         self._channel.socket.settimeout(_PATIENCE)
         owner = os.pidfd_open(os.getpid())

@@ -13,6 +13,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import plan as addresses
@@ -68,7 +69,10 @@ class _Services:
 
         setns(self.internet, CLONE_NEWNET)
         await serve(
-            name_of, f"{self.directory}/server.pem", lambda port: [_listen(socket.AF_INET6, "::", port)]
+            name_of,
+            f"{self.directory}/server.pem",
+            lambda port: [_listen(socket.AF_INET6, "::", port)],
+            Path(self.directory, "files"),
         )
         loop.add_reader(echo := _udp_echo_socket(), _udp_echo, echo)
         for site in self.sites:

@@ -14,30 +14,32 @@ import random
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from .plan import PORTS
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
 _PATIENCE = 0.02  # seconds that a silent TLS client has to speak first
 _MAX_DOWNLOAD = 1 << 30
 _BLOCK = 65521
-_ZEROS_PATH, _PATTERN_PATH = "/bytes/", "/pattern/"
+_ZEROS_PATH, _PATTERN_PATH, _FILES_PATH = "/bytes/", "/pattern/", "/files/"
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
 
 Name = Callable[[str], str]
 
 
 async def serve(
-    name_of: Name, certificate: str, listen: Callable[[int], list[socket.socket]]
+    name_of: Name, certificate: str, listen: Callable[[int], list[socket.socket]], files: Path
 ) -> list[asyncio.Server]:
     """Start every server; ``name_of`` tells the provider of a peer address, ``listen`` opens a port's
-    sockets."""
+    sockets, ``files`` is what ``/files/`` shows."""
     context = tls_context(certificate)
     started = []
     for service, port in PORTS.items():
-        handler = _Handler(name_of, service)
+        handler = _Handler(name_of, service, files)
         for sock in listen(port):
             tls = context if service.startswith("https") else None
             started.append(await asyncio.start_server(handler, sock=sock, ssl=tls))
@@ -53,8 +55,9 @@ def tls_context(certificate: str) -> ssl.SSLContext:
 
 
 class _Handler:
-    def __init__(self, name_of: Name, service: str) -> None:
+    def __init__(self, name_of: Name, service: str, files: Path) -> None:
         self.name_of = name_of
+        self.files = files
         self.service = service
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,7 +98,7 @@ class _Handler:
             if not line:
                 return
             if line.startswith(_METHODS):
-                if not await respond(line, reader, writer, name):
+                if not await respond(line, reader, writer, name, self.files):
                     return
             else:
                 writer.write(f"{name}\n".encode())
@@ -104,12 +107,12 @@ class _Handler:
 
 
 async def respond(
-    request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
+    request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str, files: Path
 ) -> bool:
     """One HTTP/1.1 exchange; whether the connection stays.
 
     ``/generate_204`` is empty, ``/bytes/N`` is N zero bytes, ``/pattern/N`` the first N bytes of `pattern`,
-    ``/sha256`` the digest of the body that was sent, in hexadecimal.
+    ``/sha256`` the digest of the body that was sent, in hexadecimal, ``/files/NAME`` a file's content.
     """
     method, path, version = (*request.decode("latin-1").split(), "", "")[:3]
     headers = await read_headers(reader)
@@ -122,6 +125,9 @@ async def respond(
         status, body = "204 No Content", b""
     elif path == "/sha256":
         body = f"{digest}\n".encode()
+    kind = "text/plain"
+    if path.startswith(_FILES_PATH):
+        status, kind, body = _file(files, path.removeprefix(_FILES_PATH).partition("?")[0])
     length, block = len(body), body
     for prefix, content in ((_ZEROS_PATH, bytes(_BLOCK)), (_PATTERN_PATH, pattern(_BLOCK))):
         if path.startswith(prefix):
@@ -132,7 +138,7 @@ async def respond(
         f"Connection: {'keep-alive' if keep else 'close'}",
     ]
     if not status.startswith("204"):
-        head += ["Content-Type: text/plain", f"Content-Length: {length}"]
+        head += [f"Content-Type: {kind}", f"Content-Length: {length}"]
     writer.write("\r\n".join([*head, "", ""]).encode())
     if method == "HEAD":
         return keep
@@ -141,6 +147,16 @@ async def respond(
         length -= len(block)
         await writer.drain()
     return keep
+
+
+def _file(files: Path, name: str) -> tuple[str, str, bytes]:
+    """Status, media type and content; a directory's is its ``index.html``."""
+    wanted = (files / unquote(name)).resolve()
+    wanted = wanted / "index.html" if wanted.is_dir() else wanted
+    if not wanted.is_relative_to(files.resolve()) or not wanted.is_file():
+        return "404 Not Found", "text/plain", b"no such file\n"
+    kind = "text/html" if wanted.suffix == ".html" else "application/octet-stream"
+    return "200 OK", kind, wanted.read_bytes()
 
 
 def pattern(size: int) -> bytes:

@@ -32,6 +32,11 @@ def describe(error: OSError | int) -> str:
     return _WORDS.get(number) or os.strerror(number).lower()
 
 
+def number_of(words: str) -> int | None:
+    """The errno behind the words of a failed attempt; None for what has none. The opposite of `describe`."""
+    return errno.ETIMEDOUT if words.startswith("timeout") else _NUMBERS.get(words)
+
+
 _WORDS = {
     errno.ECONNREFUSED: "refused",
     errno.ETIMEDOUT: "timed out",
@@ -48,3 +53,4 @@ _WORDS = {
     errno.EMFILE: "too many open files",
     errno.ENFILE: "too many open files",
 }
+_NUMBERS = {words: number for number, words in _WORDS.items()}

@@ -150,6 +150,16 @@ class Race:
             self._start_what_is_due(now, actions)
         return self._settle(now, actions)
 
+    def limit(self, until: float) -> None:
+        """The race has to be over by then, on the caller's clock, if it has more time now.
+
+        For a race that is handed over in the middle to somebody with a time limit of his own.
+        """
+        if until < self._until and self.outcome is None:
+            self._until = until
+            self.timeout = until - self.started
+            self.deadline = min(self.deadline, until)
+
     # ------------------------------------------------------------------ lookups (RFC 8305 s3)
 
     def _resolve(self, branch: Branch, actions: list[Action]) -> None:

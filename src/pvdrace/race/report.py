@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..model import Endpoint, Ranking
+    from ..pictures.colours import Scheme
     from .events import Event
 
 
@@ -123,6 +124,44 @@ class RaceReport:
 
     def __str__(self) -> str:
         return timeline.story(self.log, self.started, self.failure)
+
+    # ------------------------------------------------------------------ to look at, and for other tools
+
+    def to_html(self) -> str:
+        """A page: the race as a waterfall, tables of it, and the timeline. One file that loads nothing else.
+
+        As in all of these pictures, the URLs in it are without user information and query strings.
+        """
+        from ..pictures.page import page
+        from .lanes import timeline as lanes
+
+        return page(lanes(self), str(self))
+
+    def to_svg(self, *, width: int = 960, scheme: Scheme = "auto") -> str:
+        """The waterfall as one SVG drawing, ``width`` pixels wide (480 to 4000).
+
+        ``scheme``: ``light``, ``dark``, or ``auto``, the reader's choice. ValueError for anything else.
+        """
+        from ..pictures.svg import svg
+        from .lanes import timeline as lanes
+
+        return svg(lanes(self), width, scheme)
+
+    def to_perfetto(self) -> str:
+        """Chrome's trace event format (JSON), for https://ui.perfetto.dev and chrome://tracing."""
+        from ..pictures.perfetto import trace
+        from .lanes import timeline as lanes
+
+        return trace(lanes(self))
+
+    def to_sqlog(self) -> str:
+        """The log as qlog (draft-ietf-quic-qlog-main-schema s5, JSON-SEQ), for a file named ``*.sqlog``.
+
+        The events are ours: their schema is `pvdrace.race.qlog.SCHEMA`.
+        """
+        from .qlog import sqlog
+
+        return sqlog(self)
 
     # ------------------------------------------------------------------ JSON, and running it again
 

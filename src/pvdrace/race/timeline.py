@@ -1,12 +1,12 @@
 """A race in words: what happened, when, in which PvD. Pure.
 
 Two voices of one log: `words` for tests (``wifi -> v6``: keyed by PvD and family, never by an id) and
-`story` for people (``wifi -> 2001:db8::1``, with every answer).
+`story` for people (``wifi -> 2001:db8::1``, with every answer); `moments` is the second, entry by entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .actions import HELD_BACK, TIMEOUT, Action, Cancel, Connect, Lookup, Skip
@@ -46,6 +46,15 @@ def words(log: Log, started: float, lost: str | None = None) -> str:
 def story(log: Log, started: float, lost: str | None = None) -> str:
     """The timeline for people: every lookup, every answer, every attempt, by address."""
     return _lines(log, started, lambda candidate: candidate.remote, answers=True, lost=lost)
+
+
+def moments(log: Log, started: float) -> Iterator[tuple[float, str]]:
+    """Every entry of the log in words, with its seconds from the start."""
+    subjects: dict[int, Lookup | Connect] = {}
+    for time, entry in log:
+        text = _say(entry, subjects, lambda candidate: candidate.remote, answers=True)
+        if text is not None:
+            yield time - started, text
 
 
 def _lines(

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ..pictures.waterfall import Line, glyphs_for, waterfall
+from ..race.lanes import timeline
 from ..race.report import RaceReport
-from .timeline import timeline
-from .waterfall import Line, glyphs_for, waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Callable

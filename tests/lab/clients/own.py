@@ -11,7 +11,7 @@ import anyio.lowlevel
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import pvdrace
-from lab.clients.base import Client
+from lab.clients.base import Client, trusting
 
 
 class OwnSession:
@@ -70,7 +70,7 @@ class Own:
     async def open(
         self, connector: pvdrace.Connector, ca_file: str, *, policy: pvdrace.Policy | None, timeout: float
     ) -> AsyncIterator[OwnSession]:
-        yield OwnSession(connector, ssl.create_default_context(cafile=ca_file), policy, timeout)
+        yield OwnSession(connector, trusting(ca_file), policy, timeout)
         await anyio.lowlevel.checkpoint()
 
 

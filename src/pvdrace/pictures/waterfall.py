@@ -7,16 +7,17 @@ what came of it. Bars have half a column's resolution where the glyphs allow it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor, log10
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from .timeline import Bar, Kind, Lane, Row, Timeline, say_seconds
+from .scale import SHORTEST, labels, round_up, ticks
+from .timeline import Bar, Kind, Lane, LeftOut, Row, Timeline, say_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 NARROWEST = 50
+KINDS: tuple[Kind, ...] = ("lookup", "handshake", "ready")
 
 
 class Piece(NamedTuple):
@@ -111,7 +112,7 @@ class _Columns(NamedTuple):
         """Give the bars what the texts leave, and the texts no more than they need."""
         rows = [row for lane in timeline.lanes for row in lane.rows]
         names = [text for lane in timeline.lanes for text in (lane.pvd, lane.delay)]
-        names += [name for name, _ in timeline.excluded]
+        names += [left_out.pvd for left_out in timeline.excluded]
         lane = min(_longest(names), max(8, width // 7))
         label = min(_longest([row.label for row in rows]), max(15, width // 5))
         note = min(_longest([row.note for row in rows]), max(12, width // 4))
@@ -127,16 +128,14 @@ class _Drawing:
         self.columns = columns
         self.glyphs = glyphs
         running = timeline.state == "running"
-        self.until = _round_up(timeline.until) if running else max(timeline.until, 1e-4)
-        self.ticks = _ticks(self.until, columns.bars)
+        self.until = round_up(timeline.until) if running else max(timeline.until, SHORTEST)
+        self.ticks = ticks(self.until, columns.bars / 8, 0.98)  # eight columns or more apart
 
     def axis(self) -> Line:
         """The scale: round times above the columns that they stand for."""
-        unit, factor = ("s", 1.0) if self.until >= 2 else ("ms", 1000.0)
         # A label begins at its tick; the row's time and note columns are free here.
         room = [" "] * (self.columns.bars + self.columns.time + self.columns.note)
-        for n, tick in enumerate(self.ticks):
-            text = f"{tick * factor:g}{f' {unit}' if n == len(self.ticks) - 1 else ''}"
+        for tick, text in zip(self.ticks, labels(self.ticks, self.until), strict=True):
             room[self._cell(tick) : self._cell(tick) + len(text)] = text
         indent = self.columns.lane + 2 + self.columns.label + 2
         return [Piece(" " * indent), Piece("".join(room).rstrip(), "axis")]
@@ -226,9 +225,9 @@ def _headline(timeline: Timeline, width: int, glyphs: Glyphs) -> Line:
     return [Piece(title, "title"), Piece("  "), Piece(verdict, timeline.state)]
 
 
-def _excluded(excluded: Sequence[tuple[str, str]], columns: _Columns, glyphs: Glyphs) -> Iterator[Line]:
+def _excluded(excluded: Sequence[LeftOut], columns: _Columns, glyphs: Glyphs) -> Iterator[Line]:
     indent = columns.lane + 2
-    for name, reason in excluded:
+    for name, reason, _ in excluded:
         text = cut(f"left out: {reason}", columns.total - indent, glyphs)
         name = f"{cut(name, columns.lane, glyphs):<{columns.lane}}"
         yield [Piece(name, "dim"), Piece("  "), Piece(text, "dim")]
@@ -245,27 +244,11 @@ def _order(order: Sequence[tuple[str, str]], width: int) -> Iterator[Line]:
 
 def _legend(timeline: Timeline, glyphs: Glyphs) -> Line:
     """Only what is there to see."""
-    rows = [row for lane in timeline.lanes for row in lane.rows]
-    kinds = {bar.kind for row in rows for bar in row.bars}
-    after = "TLS" if timeline.title.endswith("over TLS") else "check"
-    words: dict[Kind, str] = {"lookup": "lookup", "handshake": "TCP", "ready": after}
     line: Line = []
-    for kind, word in words.items():
-        if kind in kinds:
-            line += [Piece(glyphs.bars[kind][0] * 2, kind), Piece(f" {word}   ", "dim")]
+    for kind in KINDS:
+        if kind in timeline.kinds:
+            line += [Piece(glyphs.bars[kind][0] * 2, kind), Piece(f" {timeline.name_of(kind)}   ", "dim")]
     return line
-
-
-def _ticks(until: float, cells: int) -> list[float]:
-    """Round times from 0 on (1, 2, 2.5 or 5 times a power of ten apart), eight columns or more."""
-    step = _round_up(until / max(cells / 8, 1), (1, 2, 2.5, 5))
-    return [n * step for n in range(floor(until / step * 0.98) + 1)]
-
-
-def _round_up(value: float, steps: Sequence[float] = (1, 1.5, 2, 3, 4, 5, 6, 8)) -> float:
-    power = 10.0 ** floor(log10(max(value, 1e-6)))
-    best: float = next((s * power for s in steps if s * power >= value * 0.999999), 10 * power)
-    return ceil(best * 1e9) / 1e9
 
 
 def _longest(texts: Sequence[str]) -> int:

@@ -1,75 +1,21 @@
-"""What a race looks like on paper: a lane per PvD, a row per lookup and attempt, bars in seconds. Pure.
+"""A report as a timeline to draw: lanes, rows, bars. Pure.
 
-The report may be of a race that is over or of one that runs; `waterfall` turns the timeline into lines of
-text for a terminal. Not to be confused with `pvdrace.race.timeline`, which tells the same story in words.
+The report may be of a race that is over or of one that runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ..race.events import PvdAdded, PvdWithdrawn
+from ..pictures.timeline import Bar, Lane, LeftOut, Outcome, Row, State, Timeline, Why, say_seconds
+from .actions import Skip
+from .events import PvdAdded, PvdWithdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..model import Ranked
-    from ..race.report import AttemptRecord, LookupRecord, RaceReport
-
-#: ``ready`` is what comes after the transport handshake: TLS, or the application's check.
-Kind = Literal["lookup", "handshake", "ready"]
-State = Literal["pending", "answered", "won", "failed", "cancelled", "skipped", "idle"]
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """Something took time. Times are seconds from the race's start."""
-
-    kind: Kind
-    start: float
-    end: float
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A lookup (``label`` is its type), an attempt (its remote address), or a remark without bars."""
-
-    label: str
-    state: State
-    note: str = ""
-    bars: tuple[Bar, ...] = ()
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took, or has taken so far."""
-        return self.bars[-1].end - self.bars[0].start if self.bars else None
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One PvD of the race; ``delay`` is its head start in words, empty for the first to run."""
-
-    pvd: str
-    delay: str
-    won: bool
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """A whole race. ``until`` is its length so far in seconds.
-
-    ``order`` has for each PvD that may run what ranking saw in it, ``excluded`` why the others may not.
-    """
-
-    title: str
-    verdict: str
-    state: Literal["running", "won", "lost", "cancelled"]
-    lanes: tuple[Lane, ...]
-    order: tuple[tuple[str, str], ...]
-    excluded: tuple[tuple[str, str], ...]
-    until: float
+    from .report import AttemptRecord, LookupRecord, RaceReport
 
 
 def timeline(report: RaceReport, now: float | None = None) -> Timeline:
@@ -81,21 +27,17 @@ def timeline(report: RaceReport, now: float | None = None) -> Timeline:
         (r.pvd.name, ", ".join(str(reason).replace(": ", " ") for reason in r.because))
         for r in report.ranking.ranked
     )
-    excluded = tuple((r.pvd.name, str(r.excluded)) for r in report.ranking.excluded)
+    excluded = tuple(
+        LeftOut(r.pvd.name, r.excluded.text, r.excluded.rule)
+        for r in report.ranking.excluded
+        if r.excluded is not None
+    )
     title = f"{report.endpoint}{' over TLS' if report.ready == 'tls' else ''}"
-    state: Literal["running", "won", "lost", "cancelled"] = "running"
+    state: Outcome = "running"
     if not running:
         state = "won" if report.outcome == "won" else "lost" if report.outcome == "lost" else "cancelled"
-    return Timeline(title, _verdict(report, state, until), state, lanes, order, excluded, until)
-
-
-def say_seconds(seconds: float) -> str:
-    """A duration as people write it, with the digits that matter: ``8.4 ms``, ``346 ms``, ``2.05 s``."""
-    if seconds < 0.00995:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    verdict = _verdict(report, state, until)
+    return Timeline(title, verdict, state, lanes, order, excluded, until, report.ready)
 
 
 def _verdict(report: RaceReport, state: str, until: float) -> str:
@@ -121,7 +63,9 @@ def _lanes(report: RaceReport, until: float, running: bool) -> Iterator[Lane]:
         rows = tuple(_rows(report, name, until, running))
         if not rows:
             rows = (Row("", "idle", _why_idle(report, each, running)),)
-        yield Lane(name, _delay(each), winner is not None and winner.pvd == name, rows)
+        won = winner is not None and winner.pvd == name
+        because = tuple(Why(reason.rule, reason.text) for reason in each.because)
+        yield Lane(name, _delay(each), won, rows, each.head_start, because)
 
 
 def _delay(ranked: Ranked) -> str:
@@ -139,37 +83,43 @@ def _why_idle(report: RaceReport, ranked: Ranked, running: bool) -> str:
 
 
 def _rows(report: RaceReport, pvd: str, until: float, running: bool) -> Iterator[Row]:
-    changes = [(say_seconds(time - report.started), entry) for time, entry in report.log]
-    for at, entry in changes:
+    log = [(time - report.started, entry) for time, entry in report.log]
+    for at, entry in log:
         if isinstance(entry, PvdAdded) and entry.ranked.pvd.name == pvd:
-            yield Row("", "skipped", f"came up at {at}")
+            yield Row("", "skipped", f"came up at {say_seconds(at)}", at=at)
     for lookup in report.lookups:
         if lookup.pvd == pvd:
             yield _lookup_row(lookup, until, running)
     for attempt in report.attempts:
         if attempt.pvd == pvd:
             yield _attempt_row(attempt, until, running)
-    for skip in report.skipped:
-        if skip.pvd == pvd:
-            yield Row(skip.address, "skipped", skip.reason)
-    for at, entry in changes:
+    for at, entry in log:
+        if isinstance(entry, Skip) and entry.pvd == pvd:
+            yield Row(entry.address, "skipped", entry.reason, at=at)
+    for at, entry in log:
         if isinstance(entry, PvdWithdrawn) and entry.pvd == pvd:
-            yield Row("", "failed", f"gone at {at}: {entry.reason}")
+            yield Row("", "failed", f"gone at {say_seconds(at)}: {entry.reason}", at=at)
 
 
 def _lookup_row(lookup: LookupRecord, until: float, running: bool) -> Row:
     end = until if lookup.ended is None else lookup.ended
     bars = (Bar("lookup", lookup.started, end),)
+    state, note = _came_of_lookup(lookup, running)
+    facts = _known(server=lookup.server, answer=", ".join(lookup.addresses))
+    return Row(lookup.type, state, note, bars, "lookup", facts)
+
+
+def _came_of_lookup(lookup: LookupRecord, running: bool) -> tuple[State, str]:
     match lookup.outcome:
         case "answered":
             count = len(lookup.addresses)
             note = "no address" if not count else "1 address" if count == 1 else f"{count} addresses"
-            return Row(lookup.type, "answered", f"{note}, cached" if lookup.cached else note, bars)
+            return "answered", f"{note}, cached" if lookup.cached else note
         case "failed":
-            return Row(lookup.type, "failed", lookup.error or "failed", bars)
+            return "failed", lookup.error or "failed"
         case "cancelled":
-            return Row(lookup.type, "cancelled", _cancelled(lookup.error), bars)
-    return Row(lookup.type, *_unfinished("asking", running), bars)
+            return "cancelled", _cancelled(lookup.error)
+    return _unfinished("asking", running)
 
 
 def _attempt_row(attempt: AttemptRecord, until: float, running: bool) -> Row:
@@ -178,17 +128,26 @@ def _attempt_row(attempt: AttemptRecord, until: float, running: bool) -> Row:
     bars = [Bar("handshake", attempt.started, between)]
     if attempt.connected is not None and (end > between or attempt.outcome == "pending"):
         bars.append(Bar("ready", between, end))
-    done = tuple(bars)
     label = f"{attempt.remote} (proxy)" if attempt.through else attempt.remote
+    state, note = _came_of_attempt(attempt, running)
+    rtt = None if attempt.rtt is None else say_seconds(attempt.rtt)
+    facts = _known(port=str(attempt.port), source=attempt.local, proxy=attempt.through, round_trip=rtt)
+    return Row(label, state, note, tuple(bars), "attempt", facts)
+
+
+def _came_of_attempt(attempt: AttemptRecord, running: bool) -> tuple[State, str]:
     match attempt.outcome:
         case "won":
-            return Row(label, "won", "won", done)
+            return "won", "won"
         case "failed":
-            return Row(label, "failed", attempt.error or "failed", done)
+            return "failed", attempt.error or "failed"
         case "cancelled":
-            return Row(label, "cancelled", _cancelled(attempt.error), done)
-    doing = "connecting" if attempt.connected is None else "handshaking"
-    return Row(label, *_unfinished(doing, running), done)
+            return "cancelled", _cancelled(attempt.error)
+    return _unfinished("connecting" if attempt.connected is None else "handshaking", running)
+
+
+def _known(**facts: str | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name.replace("_", " "), value) for name, value in facts.items() if value)
 
 
 def _cancelled(reason: str | None) -> str:
