@@ -10,6 +10,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 nitpicky = False
+# An annotation may say Connector or Connection, which pvdrace and pvdrace.sync both have.
+suppress_warnings = ["ref.python"]
 default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence", "deflist"]

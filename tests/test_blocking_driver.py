@@ -27,12 +27,18 @@ from pvdrace.drivers.aio import Driven, drive
 from pvdrace.drivers.blocking import BlockingDriver
 from pvdrace.drivers.blocking_stages import SocketStage
 from pvdrace.drivers.stages import StreamStage, discard
-from pvdrace.model import LocalAddress, ProvisioningDomain
+from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ranking
 from pvdrace.race.actions import Connect
-from pvdrace.race.events import Event, PvdWithdrawn
+from pvdrace.race.events import Event, LookupFailed, PvdWithdrawn
+from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
 from test_driver import descriptors, pvd, race_over, report_of
+
+#: Slow enough for a busy machine to do the same twice.
+STEADY = Pacing(
+    connection_attempt_delay=0.2, minimum_connection_attempt_delay=0.2, path_delay=0.2, resolution_lead=0
+)
 
 
 def run(race: Race, **options: Any) -> BlockingDriver[socket.socket]:
@@ -81,6 +87,7 @@ class World:
         self.authority = authority
         self.pvds: list[ProvisioningDomain] = []
         self.port = 0
+        self.host = HOST
         self.options: dict[str, Any] = {}
         self.tls = False
 
@@ -154,7 +161,7 @@ def everything_refused(world: World) -> None:
 def nobody_answers_in_time(world: World) -> None:
     world.add(pvd("a", world.dns()))
     world.port = 9
-    world.options["timeout"] = 0.1
+    world.options["timeout"] = 0.3
 
 
 def no_time_at_all(world: World) -> None:
@@ -167,7 +174,7 @@ def no_device(world: World) -> None:
     broken = ProvisioningDomain("broken", "nosuchdev0", addresses=(LocalAddress("127.0.0.1", 8),))
     world.add(broken, pvd("good", None))
     world.server("127.0.0.2")
-    world.options["host"] = "127.0.0.2"
+    world.host = "127.0.0.2"
 
 
 def a_verified_server(world: World) -> None:
@@ -231,7 +238,8 @@ def test_the_same_as_on_an_event_loop(scenario: Callable[[World], None], authori
         scenario(world)
 
         def race() -> Race:
-            return race_over(*world.pvds, port=world.port, **world.options)
+            ranked = tuple(Ranked(pvd, n * STEADY.path_delay) for n, pvd in enumerate(world.pvds))
+            return Race(Endpoint(world.host, world.port), Ranking(ranked), STEADY, **world.options)
 
         context = trusting(authority) if world.tls else None
         ours = race()
@@ -416,6 +424,27 @@ def test_a_paused_race_is_won_by_who_is_connected() -> None:
             with driver.winner() as sock:
                 assert sock is leader
     assert isinstance(race.outcome, Won)
+
+
+def test_a_paused_race_knows_of_the_handshake_it_is_paused_at() -> None:
+    """Also where something else happened in the same moment, and was heard before."""
+
+    class Busy(BlockingDriver[socket.socket]):
+        """With a late event, which is legal, before that of the handshake."""
+
+        def _connected(self, *arguments: Any) -> None:
+            super()._connected(*arguments)
+            self._inbox.appendleft(LookupFailed(99, "late"))
+
+    server = Server("127.0.0.2")
+    dns = Dns({(HOST, "A"): ["127.0.0.2"]})
+    with closing(server, dns):
+        race = race_over(pvd("a", dns), port=server.port)
+        with contextlib.closing(Busy(race, BlockingResolver(), provisional=True)) as driver:
+            driver.start()
+            driver.run(pause=True)
+            (attempt,) = RaceReport.of(race).attempts
+            assert attempt.connected is not None
 
 
 def test_the_clock_of_a_paused_race_stands_still(authority: trustme.CA) -> None:

@@ -55,7 +55,9 @@ def run_inside(lab: Lab, example: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    text = Path(__file__).read_text("utf-8")
+    """Or where its client is: `tests/apart`."""
+    texts = [Path(__file__), *Path(__file__).with_name("apart").glob("*.py")]
+    text = "".join(path.read_text("utf-8") for path in texts)
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
 
 
@@ -109,6 +111,25 @@ def test_blocking_where_a_portal_stands_before_the_default_link(lab: Lab) -> Non
 def test_blocking_where_policy_leaves_nobody(lab: Lab) -> None:
     printed = run_inside(lab, "blocking.py", lab.name, "--prohibit", "interface:*")
     assert "prohibited" in printed.splitlines()[-1]
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_a_portal_stands_before_the_default_link(lab: Lab, backend: str) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "httpx2_client.py", f"https://{lab.name}/", "--backend", backend)
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+
+
+@in_lab
+@BACKENDS
+def test_httpx2_where_policy_leaves_nobody(lab: Lab, backend: str) -> None:
+    arguments = (f"https://{lab.name}/", "--prohibit", "interface:*", "--backend", backend)
+    process = lab.run(command("httpx2_client.py", *arguments))
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"ConnectError: {lab.name}:443: ")
+    assert "prohibited by interface:*" in process.stderr
 
 
 @in_lab
@@ -183,6 +204,45 @@ def test_asyncio_streams(lab: Lab) -> None:
     printed = run_inside(lab, "asyncio_streams.py", lab.name, "443")
     assert printed.startswith("HTTP/1.1 200 OK\n")
     assert "eth won 2001:db8:99::1" in printed
+
+
+@in_lab
+@pytest.mark.parametrize("full", [[], ["--full"]], ids=["public", "full"])
+def test_aiohttp_client(lab: Lab, full: list[str]) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "aiohttp_client.py", f"https://{lab.name}/", *full)
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+    assert printed.endswith("200 OK\n")
+
+
+@in_lab
+def test_requests_session(lab: Lab) -> None:
+    """Behind a portal that plain requests calls a wrong certificate."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "requests_session.py", f"https://{lab.name}/", "--avoid", "cost:variable")
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
+def test_requests_session_where_nothing_works(lab: Lab) -> None:
+    for link in lab:
+        link.reset()
+    process = lab.run(command("requests_session.py", f"https://{lab.name}/"))
+    assert process.returncode == 1, process.stderr
+    assert "all attempts failed" in process.stdout
+
+
+@in_lab
+def test_botocore_client(fresh_lab: Lab) -> None:
+    lab = fresh_lab
+    lab["eth"].portal()
+    asked = [f"https://{lab.name}", "bucket", "key", "--prohibit", "cost:variable", "--ca-file", lab.ca_file]
+    printed = run_inside(lab, "botocore_client.py", *asked)
+    assert printed == "wifi\n"
+    assert lab["lte"].counters().packets == 0
 
 
 @in_lab

@@ -246,6 +246,19 @@ def test_no_event_loop_and_no_thread_is_started(server: Server) -> None:
         asyncio.get_running_loop()
 
 
+def test_a_race_loads_no_event_loop() -> None:
+    program = """
+import socket, sys
+import pvdrace.sync
+server = socket.create_server(("127.0.0.1", 0))
+pvdrace.sync.connect("localhost", server.getsockname()[1])[0].close()
+loaded = [name for name in ("asyncio", "trio", "dns", "pyroute2") if name in sys.modules]
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # The paused race
 
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -255,6 +256,9 @@ def connect_and_close(lab: Lab) -> None:
             with pvdrace.sync.installed(connector, NO_ETH):
                 for secure in (True, False):
                     ask(lab, secure)
+                later = socket.create_connection((lab.name, 443))  # STARTTLS is like this
+                assert later.getpeername()
+                context.wrap_socket(later, server_hostname=lab.name).close()
     time.sleep(0.3)  # whatever is still on its way
 
 

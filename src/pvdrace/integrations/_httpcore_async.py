@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -238,6 +239,7 @@ class AsyncStream:
     async def _won(self, connection: Connection) -> ByteStream:
         sock = connection.extra(SocketAttribute.raw_socket)
         try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the core's own backends
             for option in self._options:
                 sock.setsockopt(*option)
         except BaseException:

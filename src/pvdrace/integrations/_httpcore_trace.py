@@ -68,6 +68,12 @@ class Tracing:
         self._stream: Any = None
         self._told: RaceReport | None = None
 
+    def _lost(self, name: str, info: dict[str, Any]) -> Any:
+        """The stream that the core forgets if the function raises now: one that no connection has yet."""
+        if name.startswith(("connection.", "proxy.", "socks.")):
+            return info.get("return_value") or self._stream
+        return None
+
     def _news(self, info: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The race that has ended since the last event, if one has."""
         stream = info.get("return_value")

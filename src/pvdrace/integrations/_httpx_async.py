@@ -128,7 +128,7 @@ class AsyncTransport(_Transport):
 class AsyncTracing(Tracing):
     """A trace extension's function for asynchronous requests, with the races among what it is told.
 
-    The core forgets a stream that it has just been given if the function is cancelled then: closed here.
+    The core forgets the stream that it makes a connection of if the function is cancelled: closed here.
     """
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ class AsyncTracing(Tracing):
                 await self._trace(event, details)
             await self._trace(name, info)
         except BaseException:
-            stream = info.get("return_value")
+            stream = self._lost(name, info)
             if isinstance(stream, AsyncStream):
                 with anyio.CancelScope(shield=True):
                     await stream.aclose()

@@ -74,7 +74,7 @@ class Transport(_Transport):
 class BlockingTracing(Tracing):
     """A trace extension's function for blocking requests, with the races among what it is told.
 
-    The core forgets a stream that it has just been given if the function raises then: closed here.
+    The core forgets the stream that it makes a connection of if the function raises: closed here.
     """
 
     def __call__(self, name: str, info: dict[str, Any]) -> Any:
@@ -84,7 +84,7 @@ class BlockingTracing(Tracing):
                 self._trace(event, details)
             return self._trace(name, info)
         except BaseException:
-            stream = info.get("return_value")
+            stream = self._lost(name, info)
             if isinstance(stream, Stream):
                 stream.close()
             raise

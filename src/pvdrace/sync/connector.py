@@ -55,7 +55,8 @@ class Connector:
 
     All arguments are those of `pvdrace.Connector`. What needs somebody at work in the background is not
     here: nothing is probed, and no PvD is brought up for a race (``on_need``). It may be used by any number
-    of threads at once, all in the same network namespace, and starts none; a race runs in the thread that
+    of threads at once, all in the same network namespace, and starts none but, where ``history`` has a file,
+    one for the moment in which that is written; a race runs in the thread that
     asked for it, whether that runs an event loop (which stands still meanwhile) or not. ``hooks`` and
     ``observe`` are called in that thread. After a fork the child needs one of its own.
 

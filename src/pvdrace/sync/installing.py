@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .connector import Connector
 from .default import default_connector
+from .leaving import LeavingSocket, quiet
 from .paused import PausedSocket
 from .sockets import DEFAULT_TIMEOUT, dial, seconds
 
@@ -118,6 +119,14 @@ os.register_at_fork(after_in_child=_new_lock)
 
 
 def _install() -> None:
+    try:
+        _replace_all()
+    except BaseException:
+        _uninstall()
+        raise
+
+
+def _replace_all() -> None:
     _replace(socket, "create_connection", _create_connection(socket.create_connection))
     _replace(ssl.SSLContext, "wrap_socket", _wrap_socket(ssl.SSLContext.wrap_socket))
     if URLLIB3 in sys.modules:
@@ -187,9 +196,12 @@ def _wrap_socket(original: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SS
                 suppress_ragged_eofs=suppress_ragged_eofs,
                 session=session,
             )
-        return original(
+        lingering = sock.lingering if isinstance(sock, LeavingSocket) else None
+        made = original(
             self, sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname, session
         )
+        quiet(made, lingering)
+        return made
 
     return wrap_socket
 
