@@ -24,6 +24,7 @@ class WebServer(ThreadingHTTPServer):
         self.port: int = self.server_address[1]
         self.connections: list[tuple[str, int]] = []
         self.paths: list[str] = []
+        self.headers: dict[str, str] = {}
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         self.connections.append(client_address[:2])
@@ -46,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.paths.append(self.path)
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.server.word)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()

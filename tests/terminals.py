@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ class Terminal:
     """A window with a shell's command in it, which says at its end what became of it: ``[code 130]``."""
 
     def __init__(self, command: Sequence[str], *, width: int = 80, **variables: str) -> None:
-        self.socket = f"pvdrace-test-{uuid.uuid4().hex}"
+        self.folder = tempfile.TemporaryDirectory(prefix="pvdrace-tmux-")
         self.command = command
         self.width = width
         kept = environment(**variables)
@@ -42,6 +42,7 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self._tmux("kill-server")
+        self.folder.cleanup()
 
     def screen(self) -> list[str]:
         """The lines that are on the screen, without the empty ones at its end."""
@@ -85,7 +86,7 @@ class Terminal:
 
     def _tmux(self, *arguments: str, variables: dict[str, str] | None = None) -> str:
         env = variables or dict(os.environ)
-        command = ["tmux", "-L", self.socket, *arguments]
+        command = ["tmux", "-S", f"{self.folder.name}/s", *arguments]
         return subprocess.run(
             command, stdout=subprocess.PIPE, text=True, timeout=30, env=env, check=False
         ).stdout

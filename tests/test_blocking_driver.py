@@ -29,7 +29,7 @@ from pvdrace.drivers.blocking_stages import SocketStage
 from pvdrace.drivers.stages import StreamStage, discard
 from pvdrace.model import Endpoint, LocalAddress, ProvisioningDomain, Ranked, Ranking
 from pvdrace.race.actions import Connect
-from pvdrace.race.events import Event, PvdWithdrawn
+from pvdrace.race.events import Event, LookupFailed, PvdWithdrawn
 from pvdrace.race.pacing import Pacing
 from pvdrace.race.race import Lost, Race, Won
 from pvdrace.race.report import RaceReport
@@ -424,6 +424,27 @@ def test_a_paused_race_is_won_by_who_is_connected() -> None:
             with driver.winner() as sock:
                 assert sock is leader
     assert isinstance(race.outcome, Won)
+
+
+def test_a_paused_race_knows_of_the_handshake_it_is_paused_at() -> None:
+    """Also where something else happened in the same moment, and was heard before."""
+
+    class Busy(BlockingDriver[socket.socket]):
+        """With a late event, which is legal, before that of the handshake."""
+
+        def _connected(self, *arguments: Any) -> None:
+            super()._connected(*arguments)
+            self._inbox.appendleft(LookupFailed(99, "late"))
+
+    server = Server("127.0.0.2")
+    dns = Dns({(HOST, "A"): ["127.0.0.2"]})
+    with closing(server, dns):
+        race = race_over(pvd("a", dns), port=server.port)
+        with contextlib.closing(Busy(race, BlockingResolver(), provisional=True)) as driver:
+            driver.start()
+            driver.run(pause=True)
+            (attempt,) = RaceReport.of(race).attempts
+            assert attempt.connected is not None
 
 
 def test_the_clock_of_a_paused_race_stands_still(authority: trustme.CA) -> None:

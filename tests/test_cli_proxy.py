@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cli_program import PROGRAM, environment, pvdrace_program
-from pvdrace.cli.proxy import PASSWORDS
+from pvdrace.cli.proxy import PASSWORDS, _listen, _user
+from pvdrace.proxy import Listen, User, Way
 
 SECRET = "open-sesame"
 LOGIN = b"\x01\x04work" + bytes([len(SECRET)]) + SECRET.encode()
@@ -161,6 +162,13 @@ def test_the_options_outdo_the_file(tmp_path: Path) -> None:
         assert [line.split()[-1].rsplit(":", 1)[0] for line in lines] == addresses
         assert rest == "pvdrace: ending: 0 connections, 3 s to drain\n"
         assert process.returncode == 0
+
+
+def test_what_follows_a_comma() -> None:
+    way = Way(profile="linux", label="a")
+    assert _listen("[::1]:1080,profile=linux,label=a") == Listen("::1", 1080, way)
+    assert _listen("127.0.0.1:0") == Listen("127.0.0.1", 0)
+    assert _user("work,policy=/a/b.toml") == User("work", Way(policy="/a/b.toml"))
 
 
 def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:

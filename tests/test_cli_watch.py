@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,8 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from cli_program import PROGRAM, environment
+from pvdrace.cli.staying import Picture
 from pvdrace.lab.scenarios import build
 from terminals import Terminal
 
@@ -71,6 +74,30 @@ def test_the_table_is_drawn_in_place_in_every_width(config: str) -> None:
 
 def ends_with(expected: list[str], lines: list[str]) -> bool:
     return lines[-len(expected) :] == expected
+
+
+def test_a_picture_is_at_most_a_screenful_and_takes_the_place_of_the_last() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=20, height=5, force_terminal=True, color_system=None)
+    picture = Picture(console)
+    picture.draw("one\ntwo   ")
+    assert screen.getvalue() == "\r\x1b[J\x1b[2Kone\n\x1b[2Ktwo\n\x1b[J"
+    screen.truncate(0)
+    screen.seek(0)
+    picture.draw("\n".join("abcdefgh"))
+    assert screen.getvalue() == ("\x1b[2A\r\x1b[2Ka\n\x1b[2Kb\n\x1b[2Kc\n\x1b[2K(5 more lines)\n\x1b[J")
+
+
+def test_what_a_narrower_terminal_has_wrapped_is_erased_with_the_rest() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=20, height=30, force_terminal=True, color_system=None)
+    picture = Picture(console)
+    picture.draw(f"{'x' * 19}\nshort")
+    console.width = 8
+    screen.truncate(0)
+    screen.seek(0)
+    picture.draw("new")
+    assert screen.getvalue() == "\x1b[4A\r\x1b[J\x1b[2Knew\n\x1b[J"  # three rows of x, one more
 
 
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]

@@ -12,6 +12,7 @@ import pytest
 
 from pvdrace.lab import Lab
 from pvdrace.lab.scenarios import build
+from resp import Redis, serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -54,7 +55,9 @@ def run_inside(lab: Lab, example: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    text = Path(__file__).read_text("utf-8")
+    """Or where its client is: `tests/apart`."""
+    texts = [Path(__file__), *Path(__file__).with_name("apart").glob("*.py")]
+    text = "".join(path.read_text("utf-8") for path in texts)
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
 
 
@@ -204,6 +207,35 @@ def test_asyncio_streams(lab: Lab) -> None:
 
 
 @in_lab
+def test_requests_session(lab: Lab) -> None:
+    """Behind a portal that plain requests calls a wrong certificate."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "requests_session.py", f"https://{lab.name}/", "--avoid", "cost:variable")
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
+def test_requests_session_where_nothing_works(lab: Lab) -> None:
+    for link in lab:
+        link.reset()
+    process = lab.run(command("requests_session.py", f"https://{lab.name}/"))
+    assert process.returncode == 1, process.stderr
+    assert "all attempts failed" in process.stdout
+
+
+@in_lab
+def test_botocore_client(fresh_lab: Lab) -> None:
+    lab = fresh_lab
+    lab["eth"].portal()
+    asked = [f"https://{lab.name}", "bucket", "key", "--prohibit", "cost:variable", "--ca-file", lab.ca_file]
+    printed = run_inside(lab, "botocore_client.py", *asked)
+    assert printed == "wifi\n"
+    assert lab["lte"].counters().packets == 0
+
+
+@in_lab
 @BACKENDS
 def test_otel(lab: Lab, backend: str) -> None:
     """Each span is one line: the parent of the race last, the losers cancelled."""
@@ -273,6 +305,20 @@ def test_websocket_behind_a_portal(lab: Lab) -> None:
     process = lab.run(command("websocket.py", f"wss://{lab.name}/"))
     assert process.returncode == 1
     assert process.stderr.startswith(("InvalidStatus: ", "InvalidMessage: "))
+
+
+def test_redis_pool() -> None:
+    with serving(Redis("127.0.0.1")) as server:
+        url = f"redis://127.0.0.1:{server.server_address[1]}/?protocol=2"
+        printed = subprocess.run(
+            command("redis_pool.py", url), capture_output=True, text=True, check=True
+        ).stdout
+    assert printed == "hello\n"
+    process = subprocess.run(
+        command("redis_pool.py", "redis://127.0.0.1:1/"), capture_output=True, text=True, check=False
+    )
+    assert process.stderr.startswith("ConnectionError: ")
+    assert "refused" in process.stderr
 
 
 @in_lab

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,7 +20,8 @@ import trustme
 from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
-from loopback import HOST, Dns, Server, certificate_for, closing, trusting
+import pvdrace
+from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.config import Configuration, parse
 from pvdrace.proxy import Listen, Proxy, ProxySettings, User, Way, first_flight, http_session
 from pvdrace.proxy.relay import LARGE
@@ -138,6 +140,15 @@ async def test_a_socks_tunnel() -> None:
             assert await exactly(stream, 5) == b"hello"
 
 
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_a_tunnel_on_uvloop() -> None:
+    with target(echo) as port:
+        async with serving(tls_ports=(port,)) as proxy, client(proxy) as stream:
+            await stream.send(GREETING + wanted(port) + b"hello" * 100000)
+            await stream.send_eof()
+            assert (await everything(stream))[12:] == b"hello" * 100000
+
+
 async def test_what_is_said_ahead_of_the_answer_is_kept() -> None:
     with target(echo) as port:
         async with serving() as proxy, client(proxy) as stream:
@@ -235,7 +246,6 @@ async def test_a_slow_reader_is_waited_for_and_costs_no_memory() -> None:
 
     with target(handle) as port:
         async with serving() as proxy, client(proxy) as stream:
-            sock = stream.extra(anyio.abc.SocketAttribute.raw_socket)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             await stream.send(GREETING + wanted(port))
             await exactly(stream, 12)
@@ -252,7 +262,40 @@ async def test_a_slow_reader_is_waited_for_and_costs_no_memory() -> None:
                 while True:
                     received += len(await stream.receive(1 << 20))
             assert received == size
-            del sock
+
+
+async def test_a_slow_target_is_waited_for() -> None:
+    """64 MiB for a target that does not read yet: the client is held up, and nothing is lost."""
+    size, read = 64 << 20, threading.Event()
+    received = [0]
+
+    def handle(peer: socket.socket) -> None:
+        read.wait(20)
+        while data := peer.recv(1 << 20):
+            received[0] += len(data)
+        peer.sendall(b"all")
+
+    with target(handle) as port:
+        async with serving() as proxy, tunnel(proxy, port) as stream:
+            sent, block = 0, bytes(1 << 16)
+            with anyio.move_on_after(0.5):
+                while sent < size:
+                    await stream.send(block)
+                    sent += len(block)
+            assert sent < size / 2
+            read.set()
+            # What was cancelled may have been sent in part: so all of it is counted at the other end.
+            await stream.send(block)
+            await stream.send_eof()
+            assert await everything(stream) == b"all"
+            assert received[0] >= sent + len(block)
+
+
+async def test_listening_on_ipv6() -> None:
+    with target(echo) as port:
+        async with serving(listen=(Listen("::1", 0),)) as proxy, tunnel(proxy, port) as stream:
+            await stream.send(b"hello")
+            assert await exactly(stream, 5) == b"hello"
 
 
 # ---------------------------------------------------------------------- users
@@ -328,6 +371,48 @@ async def test_the_user_and_the_port_choose_the_policy() -> None:
         assert "pvd:port" in await asked(1, None)
         assert "pvd:user" in await asked(0, "u")
         assert "pvd:user" in await asked(1, "u")
+
+
+async def test_a_policy_file_and_a_profile_of_a_user(tmp_path: Path) -> None:
+    """Each has a connector of its own, and what one forbids does not hold for another."""
+    file = tmp_path / "policy.toml"
+    file.write_text('[policy]\nprohibit = ["pvd:a"]\n', "utf-8")
+    config = parse('discover = []\n[[pvd]]\nname = "a"\ninterface = "lo"\naddresses = ["127.0.0.1"]\n')
+    users = (
+        User("strict", Way(policy=str(file))),
+        User("linux", Way(profile="linux")),
+        User("windows", Way(profile="windows")),
+    )
+    reports: list[pvdrace.RaceReport] = []
+    with target(echo, "127.0.0.2") as port:
+        proxy = Proxy(
+            ProxySettings(listen=(Listen(port=0),), users=users, allow_local=True),
+            config=config,
+            hooks=[reports.append],
+        )
+        assert len(proxy._diallers) == 4
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(proxy.run)
+            for user in ("strict", "linux", "windows", None):
+                token = base64.b64encode(f"{user}:".encode()).decode()
+                field = f"Proxy-Authorization: Basic {token}\r\n" if user else ""
+                async with client(proxy) as stream:
+                    # An address that is nobody's, so that it is not the loopback's own PvD that is dialled.
+                    await stream.send(f"CONNECT 192.0.2.1:{port} HTTP/1.1\r\nHost: x\r\n{field}\r\n".encode())
+                    said = (await everything(stream)).decode()
+                assert said.startswith("HTTP/1.1 50"), said
+                assert ("prohibited by pvd:a" in said) is (user == "strict")
+            proxy.stop()
+    assert len(reports) == 4
+
+
+@pytest.mark.parametrize(
+    ("way", "error"),
+    [(Way(policy="/none/policy.toml"), "No such file"), (Way(profile="linus"), "no profile 'linus'")],
+)
+async def test_a_policy_that_is_not_there_is_an_error_at_once(way: Way, error: str) -> None:
+    with pytest.raises(pvdrace.ConfigurationError, match=error):
+        Proxy(ProxySettings(users=(User("a", way),)), config=NOTHING)
 
 
 # ---------------------------------------------------------------------- what is refused
@@ -589,6 +674,19 @@ async def test_a_client_that_says_nothing_is_sent_away() -> None:
         await empty(proxy)
 
 
+async def test_a_race_that_nobody_waits_for_is_given_up() -> None:
+    """Long before its time is over: the client has gone."""
+    hole = BlackHole("127.0.0.1", 0)
+    port = hole.socks[0].getsockname()[1]
+    with closing(hole):
+        async with serving(connect_timeout=3000.0) as proxy:
+            async with client(proxy) as stream:
+                await stream.send(GREETING + wanted(port))
+                await anyio.sleep(0.2)
+                assert proxy.connections == 1
+            await empty(proxy)
+
+
 async def test_an_idle_connection_is_ended_and_a_busy_one_is_not() -> None:
     with target(echo) as port:
         async with (
@@ -628,6 +726,16 @@ async def test_more_clients_than_are_served_at_once_have_to_wait() -> None:
             async with client(proxy) as fourth:
                 await fourth.send(GREETING + wanted(port))
                 assert (await exactly(fourth, 12))[:2] == b"\x05\x00"
+
+
+async def test_two_addresses_share_the_room() -> None:
+    """None of them keeps what the other needs."""
+    with target(echo) as port:
+        async with serving(max_connections=1, listen=(Listen(port=0), Listen(port=0))) as proxy:
+            for number in (0, 1, 0, 1):
+                async with await anyio.connect_tcp(*proxy.addresses[number]) as stream:
+                    await stream.send(GREETING + wanted(port))
+                    assert (await exactly(stream, 12))[:4] == b"\x05\x00\x05\x00"
 
 
 async def test_a_thousand_connections_at_once() -> None:
@@ -693,6 +801,25 @@ async def test_a_stop_drains() -> None:
                 assert await exactly(stream, 10) == b"still here"
             before = anyio.current_time()
         assert anyio.current_time() - before < 5
+
+
+async def test_a_stop_lets_a_request_finish_and_takes_no_further_one() -> None:
+    asked, finish = threading.Event(), threading.Event()
+
+    def slow(peer: socket.socket) -> None:
+        peer.recv(65536)
+        asked.set()
+        finish.wait(10)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with target(slow) as port:
+        async with serving(drain_timeout=10) as proxy, client(proxy) as stream:
+            await stream.send(f"GET http://127.0.0.1:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await anyio.to_thread.run_sync(asked.wait, 5)
+            proxy.stop()
+            await anyio.sleep(0.05)
+            finish.set()
+            assert (await everything(stream)).endswith(b"\r\n\r\nok")
 
 
 async def test_a_stop_does_not_wait_for_ever() -> None:

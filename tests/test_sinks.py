@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 import pvdrace
+import pvdrace.sync
 from loopback import Server
 from pvdrace.config import Configuration
+from pvdrace.telemetry.log_lines import LoggingSink
+from pvdrace.telemetry.opentelemetry import OpenTelemetrySink
+from pvdrace.telemetry.prometheus import PrometheusSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.anyio
 NOTHING = Configuration(discover=())
@@ -89,3 +98,46 @@ async def test_an_interrupt_that_comes_while_a_sink_runs_is_an_interrupt(server:
             with pytest.raises(KeyboardInterrupt):
                 await connector.connect("127.0.0.1", nobody.getsockname()[1])
     assert failing.called == 1
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+def test_nor_one_of_a_blocking_program(
+    server: Server, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, seen = Failing(error), list[str]()
+
+    def see(report: pvdrace.RaceReport) -> None:
+        seen.append(report.outcome)
+
+    with pvdrace.sync.Connector(NOTHING, hooks=[failing, see]) as connector:
+        sock, _ = connector.connect("127.0.0.1", server.port)
+        sock.close()
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            with pytest.raises(pvdrace.ConnectFailed):
+                connector.connect("127.0.0.1", nobody.getsockname()[1])
+    assert (seen, failing.called) == (["won", "lost"], 2)
+    assert sum("failed on the report of" in record.message for record in caplog.records) == 2
+
+
+def test_the_sinks_take_the_reports_of_a_blocking_program(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same report, so the same sinks; spans have the time of the wall clock there, too."""
+    spans, registry = InMemorySpanExporter(), CollectorRegistry()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    hooks: list[Callable[[pvdrace.RaceReport], object]]
+    hooks = [LoggingSink(), OpenTelemetrySink(tracers), PrometheusSink(registry)]
+    before = time.time_ns()
+    with caplog.at_level("INFO"), pvdrace.sync.Connector(NOTHING, hooks=hooks) as connector:
+        sock, _ = connector.connect("127.0.0.1", server.port)
+        sock.close()
+    names = [span.name for span in spans.get_finished_spans()]
+    assert names == [f"socket connect 127.0.0.1:{server.port}", f"connection_setup 127.0.0.1:{server.port}"]
+    race = spans.get_finished_spans()[-1]
+    slack = 50_000_000  # two clocks, read one after the other
+    assert race.start_time is not None and before - slack <= race.start_time <= time.time_ns()
+    labels = {"pvd": "loopback", "family": "ipv4", "outcome": "won"}
+    assert registry.get_sample_value("pvdrace_races_total", labels) == 1
+    assert "won by loopback 127.0.0.1" in caplog.text

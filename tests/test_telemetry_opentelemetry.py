@@ -177,7 +177,7 @@ def test_every_attribute_that_is_not_ours_is_of_the_semantic_conventions(otel: O
     used = {key for span in otel.spans() for key in span.attributes or {}}
     theirs = {key for key in used if not key.startswith("pvdrace.")}
     assert len(theirs) >= 14
-    assert theirs - known == set()
+    assert theirs - known <= {"dns.answers"}  # which the lowest supported version does not know yet
 
 
 def test_the_histograms_name_pvds_and_no_hosts(otel: Otel) -> None:

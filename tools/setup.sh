@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: tools/setup.sh VENV demo|test|oldest|bench|docs
+# Usage: tools/setup.sh VENV demo|test|oldest|niquests|bench|docs
 # Makes the virtual environment and installs the Debian packages that are missing. Packages are the ones that
 # start no service; without root they are unpacked into .tools/ and nothing of the system is touched.
 set -eu
@@ -90,6 +90,8 @@ case $what in
     oldest) # the tools of the tests, with the oldest client libraries that the adapters are for
         # shellcheck disable=SC2046
         set -- -e '.[trio,cli,lab,proxy]' --group runner $("$venv/bin/python" tools/lowest.py clients) ;;
+    niquests) # the tools of the tests, and no other client library
+        set -- -e '.[trio,cli,lab,niquests]' --group runner ;;
     *) say "unknown: $what"; exit 2 ;;
 esac
 say "pip install $*"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from .calls import check_endpoint, check_label, check_policy, check_timeout, failure, requirements
 from .decisions import NO_PVDS
@@ -46,17 +45,18 @@ A = TypeVar("A", bound="Attention")
 log = logging.getLogger("pvdrace")
 
 
-@dataclass(slots=True, frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What a call asks for, checked. ``origin`` is there where the endpoint is an answer.
 
-    ``source``: the address of this host that the connection has to come from, if it matters.
+    ``local``: it never leaves the machine, so no PvD is asked. ``source``: the address of this host that the
+    connection has to come from, if it matters.
     """
 
     endpoint: Endpoint
     policy: Policy | None
     label: str | None
     timeout: float | None
+    local: bool
     origin: Origin | None = None
     source: str | None = None
 
@@ -74,12 +74,9 @@ class Asked:
         """Raises ValueError if the arguments make no sense."""
         endpoint = check_endpoint(host, port)
         timeout = check_timeout(timeout)
-        return cls(endpoint, check_policy(policy), check_label(label), timeout, origin, source)
-
-    @property
-    def local(self) -> bool:
-        """Whether it never leaves the machine: then no PvD is asked."""
-        return is_loopback(self.endpoint.host)
+        check_policy(policy)
+        check_label(label)
+        return cls(endpoint, policy, label, timeout, is_loopback(endpoint.host), origin, source)
 
 
 class Course(Generic[A]):

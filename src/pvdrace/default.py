@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .calls import Readiness
     from .connection import Connection
     from .connector import TlsSetting
+    from .course import Hook
     from .policy import Policy
     from .race.report import RaceReport
-    from .telemetry.live import LiveSink
 
 
 async def open_connection(
@@ -79,12 +79,18 @@ def default_connector() -> Connector:
     """The connector that the module's functions share, one a thread; it is closed with its thread.
 
     Its configuration is the file that ``$PVDRACE_CONFIG`` names, if it is set. Never a file that happens to
-    lie in the working directory: a library does not take orders from there.
+    lie in the working directory: a library does not take orders from there. Where ``$PVDRACE_LIVE`` is set it
+    tells ``pvdrace top`` of its races.
     """
     connector: Connector | None = getattr(_defaults, "connector", None)
     if connector is None:
         config = os.environ.get("PVDRACE_CONFIG") or None
-        connector = _defaults.connector = _DefaultConnector(config, hooks=_hooks())
+        hooks: tuple[Hook, ...] = ()
+        if os.environ.get("PVDRACE_LIVE"):
+            from .telemetry.live import live_sinks
+
+            hooks = live_sinks()
+        connector = _defaults.connector = _DefaultConnector(config, hooks=hooks)
         weak = weakref.ref(connector)
 
         def close_at_exit() -> None:
@@ -94,15 +100,6 @@ def default_connector() -> Connector:
 
         atexit.register(close_at_exit)
     return connector
-
-
-def _hooks() -> tuple[LiveSink, ...]:
-    """What the environment asks for: ``$PVDRACE_LIVE``, for ``pvdrace top``."""
-    if not os.environ.get("PVDRACE_LIVE"):
-        return ()
-    from .telemetry.live import live_sinks
-
-    return live_sinks()
 
 
 class _DefaultConnector(Connector):

@@ -292,3 +292,15 @@ async def test_without_priorities_an_exclusive_pvd_is_shared(t2: Lab) -> None:
         higher.close()
         word, _ = await reach(connector, t2)
         assert word == "wA"
+
+
+async def test_whether_something_has_changed_is_known_without_waiting(t2: Lab) -> None:
+    async with opened(t2) as connector:
+        assert not connector.stale()
+        await anyio.to_thread.run_sync(t2["wA"].link_down)
+        assert connector.stale()
+        assert connector.stale(), "until somebody looks"
+        await connector.snapshot()
+        with anyio.fail_after(5):
+            while connector.stale():  # what came meanwhile
+                await connector.snapshot()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import tomllib
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -97,6 +98,22 @@ def test_http_serves_downloads_and_probes(lab: Lab) -> None:
             assert len(response.read()) == 200000
         with urllib.request.urlopen(f"http://{lab.address4}/generate_204", timeout=5) as response:
             assert response.status == 204
+
+
+def test_http_shows_files(lab: Lab) -> None:
+    (lab.files / "here").mkdir()
+    (lab.files / "here" / "index.html").write_text("<p>here", "utf-8")
+    (lab.files / "a b").write_bytes(b"\0content")
+    with lab.enter():
+        for path, kind, content in (
+            ("here/", "text/html", b"<p>here"),
+            ("a%20b?query", "application/octet-stream", b"\0content"),
+        ):
+            with urllib.request.urlopen(f"http://{lab.address4}/files/{path}", timeout=5) as response:
+                assert (response.headers["Content-Type"], response.read()) == (kind, content)
+        for path in ("none", "../ca.pem", "%2e%2e/ca.pem"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://{lab.address4}/files/{path}", timeout=5)
 
 
 @pytest.mark.parametrize("family", [4, 6])

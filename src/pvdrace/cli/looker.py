@@ -43,12 +43,16 @@ class Looker:
         pvds = with_what_is_told(await self._connector.snapshot(), tolds, now)
         # In another container the same number is another process.
         pids = {told.pid for told in tolds if started(told.pid) == told.started}
-        self._traffic.look(by_pvd(tcp_sockets_of(pids), pvds), time.monotonic())
+        trouble = None
+        try:
+            self._traffic.look(by_pvd(tcp_sockets_of(pids), pvds), time.monotonic())
+        except OSError as error:  # a kernel, or a container, without sock_diag(7)
+            trouble = f"the kernel does not tell of connections: {error.strerror or error}"
         expected: Expectations = self._learnt.expected(pvds) if self._learnt is not None else {}
         layers = self._connector.configuration.layers(ANYWHERE)
         ranking = rank(pvds, ANYWHERE, layers, pacing=self._connector.pacing, expected=expected)
         rows = overview(pvds, ranking, expected, tolds, self._traffic.volumes)
-        return Look(now, ordered(rows, self._sort), tolds)
+        return Look(now, ordered(rows, self._sort), tolds, trouble)
 
 
 class _Learnt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,6 +81,8 @@ def proxy(
     """
     import anyio
 
+    if find_spec("h11") is None:
+        raise click.UsageError("this takes h11: pip install 'pvdrace[proxy]'")
     from ..files import read_configuration
 
     configuration = read_configuration(configuration_from(profile))

@@ -50,10 +50,14 @@ def narrow_row_of(row: Overview, latency: bool) -> list[Cell]:
     price = cost(row.pvd) if row.pvd is not None else ""
     rates = [each.lines for each in _rates(row)]
     *counts, received, sent = _counts(row)
-    place = [f"{row.place}."] if row.place is not None else []
+    because = list(row.because)
+    if row.place is not None:
+        because[:1] = [f"{row.place}. {because[0]}" if because else f"{row.place}."]
+    elif row.because == reach.lines:
+        because = []
     return [
         cell(*name.lines, *reach.lines, price, style=name.style),
-        cell(*[" ".join([*place, *row.because[:1]])], *row.because[1:]),
+        cell(*because),
         *learnt,
         *counts,
         cell(*received.lines, *rates[0]),
@@ -77,14 +81,15 @@ def picture_of(look: Look, latency: bool, width: int) -> RenderableType:
 
 def summary(look: Look) -> str:
     """How many processes tell, and what of their races."""
+    trouble = f"; {look.trouble}" if look.trouble else ""
     if not look.tolds:
-        return NOBODY
+        return f"{NOBODY}{trouble}"
     won, lost, cancelled = (
         sum(getattr(told, outcome) for told in look.tolds) for outcome in ("won", "lost", "cancelled")
     )
-    number = len(look.tolds)
+    number = len({told.pid for told in look.tolds})
     who = "1 process tells" if number == 1 else f"{number} processes tell"
-    return f"{who} of {won + lost + cancelled} races: {won} won, {lost} lost, {cancelled} cancelled"
+    return f"{who} of {won + lost + cancelled} races: {won} won, {lost} lost, {cancelled} cancelled{trouble}"
 
 
 def as_json(look: Look, now: float) -> dict[str, Any]:
@@ -92,6 +97,7 @@ def as_json(look: Look, now: float) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "time": look.time,
+        "trouble": look.trouble,
         "processes": [
             {
                 "pid": told.pid,

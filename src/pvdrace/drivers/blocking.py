@@ -100,7 +100,7 @@ class BlockingDriver(Generic[P]):
             if inbox:
                 event = inbox.popleft()
                 self._perform(race.handle(event, self.clock()))
-                if pause and self._ready:
+                if pause and self._ready and not inbox:  # what has happened is known before anybody is asked
                     self._paused = self._clock()
                     return
                 continue

@@ -17,7 +17,6 @@ pool, ``pool_classes_by_scheme`` of a manager.
 from __future__ import annotations
 
 import queue
-import socket
 import ssl
 import sys
 import threading
@@ -40,12 +39,13 @@ from urllib3.util import Timeout
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs, resolve_ssl_version
 
 from ..calls import check_label, check_policy
-from ..errors import ConfigurationError, PvdRaceError, ResolutionFailed, report_of
+from ..errors import PvdRaceError, ResolutionFailed, report_of
 from ..race.actions import TIMEOUT
 from ..sync import Connector, default_connector
+from ._options import check_kind, check_options, check_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import socket
 
     from urllib3.connection import ProxyConfig
     from urllib3.response import BaseHTTPResponse, HTTPResponse
@@ -67,15 +67,6 @@ for _class, _hook in (
             f"urllib3 {version('urllib3')} has no {_class.__name__}.{_hook}: 2.2 or later is needed"
         )
 
-#: Socket options that choose a path, by level and number (linux/socket.h, in.h, in6.h): policy's business.
-_CHOOSING = {
-    (socket.SOL_SOCKET, 25): "SO_BINDTODEVICE",
-    (socket.SOL_SOCKET, 36): "SO_MARK",
-    (socket.SOL_SOCKET, 62): "SO_BINDTOIFINDEX",
-    (socket.IPPROTO_IP, 50): "IP_UNICAST_IF",
-    (socket.IPPROTO_IPV6, 76): "IPV6_UNICAST_IF",
-}
-
 
 class Racing:
     """How connections are made: by which connector, under which policy, labelled how. Managers may share one.
@@ -87,10 +78,7 @@ class Racing:
     def __init__(
         self, connector: Connector | None = None, policy: Policy | None = None, label: str | None = None
     ) -> None:
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(
-                f"connector must be a pvdrace.sync.Connector: this client blocks, not {connector!r}"
-            )
+        check_kind(connector, Connector)
         self.given = connector
         self.policy = policy
         self.label = check_label(label)
@@ -121,8 +109,8 @@ class _RacedManager(PoolManager):
         label: str | None = None,
         **options: Any,
     ) -> None:
-        _check_options(options.get("socket_options"))
-        _source(options.get("source_address"))
+        check_options(options.get("socket_options"))
+        check_source(options.get("source_address"))
         super().__init__(*arguments, **options)
         self.racing = Racing(connector, policy, label)
         self.pool_classes_by_scheme = {"http": PvdHTTPConnectionPool, "https": PvdHTTPSConnectionPool}
@@ -192,8 +180,8 @@ class PvdHTTPConnection(HTTPConnection):
 
     def __init__(self, *arguments: Any, racing: Racing, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        _check_options(self.socket_options)
-        self._source = _source(self.source_address)
+        check_options(self.socket_options)
+        self._source = check_source(self.source_address)
         self.racing = racing
         self.report: RaceReport | None = None
         self._connector: Connector | None = None
@@ -260,10 +248,8 @@ class PvdHTTPConnection(HTTPConnection):
             raise
         return sock
 
-    def _translated(self, error: Exception) -> Exception:
+    def _translated(self, error: Exception) -> HTTPError:
         """The exception of urllib3's for what has happened, with the report."""
-        if isinstance(error, ConfigurationError):
-            return error
         report = report_of(error)
         failure = (report.failure if report is not None else None) or ""
         found: Any
@@ -396,23 +382,3 @@ def _drain(pool: HTTPConnectionPool) -> None:
         for connection in idle.queue:
             if isinstance(connection, PvdHTTPConnection) and connection.sock and connection.objection():
                 connection.close()
-
-
-def _check_options(options: Iterable[tuple[Any, ...]] | None) -> None:
-    """Refuse what would choose a path behind the policy's back."""
-    for level, option, *_ in options or ():
-        if name := _CHOOSING.get((level, option)):
-            raise ValueError(
-                f"socket_options: {name} chooses a path, which is for policy to do: "
-                "policy=pvdrace.Policy(require=['interface:NAME']) or ['pvd:NAME']"
-            )
-
-
-def _source(address: tuple[str, int] | None) -> str | None:
-    """The address that connections have to come from."""
-    if address is None:
-        return None
-    host, port = address[:2]
-    if port:
-        raise ValueError("source_address: a race has several sockets, which cannot share a port; let it be 0")
-    return host or None

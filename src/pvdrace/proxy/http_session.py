@@ -47,7 +47,7 @@ class HttpSession:
                 request = await self._request()
                 if request is None:
                     return
-                if not await self._serve(request):
+                if not await self._serve(request) or self._flow.last:
                     break
             except BadRequest as error:
                 await self._answer(error.status, str(error))
@@ -67,7 +67,11 @@ class HttpSession:
     async def _request(self) -> h11.Request | None:
         """The next request; None where there is none. Raises `BadRequest` for half a one."""
         first = self._messages.their_state is h11.IDLE and not self._messages.trailing_data[0]
-        patience = KEEP_ALIVE if first else self._session.settings.handshake_timeout
+        patience = (
+            min(KEEP_ALIVE, self._session.settings.idle_timeout)
+            if first
+            else self._session.settings.handshake_timeout
+        )
         with anyio.move_on_after(patience):
             while (event := self._messages.next_event()) is h11.NEED_DATA:
                 self._messages.receive_data(await receive(self._client))
@@ -116,7 +120,6 @@ class HttpSession:
         if origin is None:
             raise BadRequest("Max-Forwards is 0, and the proxy itself does no such thing", 501)
         dialled = await self._session.dial(where.host, where.port, None)
-        assert dialled is not None  # nobody but the client's own socket could have ended it
         whole = False
         try:
             whole = await self._exchange(dialled, origin)

@@ -33,6 +33,9 @@ class Flow:
     broken: str | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     busy: bool = False  # there is something that a stop has to wait for
+    last: bool = False  # what is going on is the last that this client gets
+    waiting: socket.socket | None = None  # a client that waits for a race, and may have given up
+    ended: bool = False  # one of the two ways has
     seen: int = -1  # what the sweeper saw last, and when
     since: float = 0.0
 
@@ -100,8 +103,21 @@ class Relay:
             if turns >= TURNS:
                 turns = 0
                 await anyio.lowlevel.checkpoint()
+        if flow.ended:
+            return  # both have: they are closed now, which says it
+        flow.ended = True
         with contextlib.suppress(OSError):  # it may have gone meanwhile; the other way will say so
             sink.shutdown(socket.SHUT_WR)
+
+
+def gone(client: socket.socket) -> bool:
+    """Whether a client that waits for an answer has closed its connection instead."""
+    try:
+        return not client.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 async def send(sock: socket.socket, data: bytes) -> None:

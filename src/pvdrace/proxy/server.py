@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 from ..files import read_configuration, read_policy_file
 from .accounts import Accounts
 from .dialling import Dialler
-from .relay import Flow, Relay
+from .relay import Flow, Relay, gone
 from .session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ log = logging.getLogger("pvdrace.proxy")
 _SHORT_OF = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 #: Clients that the kernel keeps until they are served.
 BACKLOG = 1024
+#: Seconds between two looks at who is idle, or has gone.
+LOOK = 0.5
 #: Seconds between two attempts to serve a client for whom there is no descriptor.
 SHORTAGE = 0.1
 
@@ -79,7 +81,7 @@ class Proxy:
             connector = Connector(chosen, policy=file, history=history, hooks=hooks)
             self._diallers[key] = Dialler(connector, self.settings, policy)
         self._relay = Relay()
-        self._flows: set[Flow] = set()
+        self._flows: dict[Flow, socket.socket] = {}
         self._stopping: anyio.Event | None = None
         self._stopped = False
         self._emptied: anyio.Event | None = None
@@ -113,6 +115,7 @@ class Proxy:
         self._stopping, self._emptied = anyio.Event(), anyio.Event()
         self._room = anyio.Semaphore(self.settings.max_connections)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._close)
             for dialler in self._diallers.values():
                 await stack.enter_async_context(dialler.connector)
             listeners = []
@@ -136,20 +139,20 @@ class Proxy:
                 tasks.cancel_scope.cancel()
             self.addresses = ()
 
+    def _close(self) -> None:
+        """Close what tasks had no time to: those that were cancelled before they began."""
+        while self._flows:
+            self._flows.popitem()[1].close()
+
     # ------------------------------------------------------------------ clients
 
     async def _accept(self, sock: socket.socket, listen: Listen, tasks: TaskGroup) -> None:
         assert self._room is not None
         while True:
-            await self._room.acquire()
-            try:
-                client, peer = await _next_client(sock)
-            except BaseException:
-                self._room.release()
-                raise
+            client, peer = await _next_client(sock, self._room)
             flow = Flow()
-            self._flows.add(flow)
-            tasks.start_soon(self._serve, client, f"{peer[0]}:{peer[1]}", listen, flow)
+            self._flows[flow] = client
+            tasks.start_soon(self._serve, client, _in_words(peer), listen, flow)
 
     async def _serve(self, client: socket.socket, peer: str, listen: Listen, flow: Flow) -> None:
         assert self._room is not None
@@ -169,7 +172,7 @@ class Proxy:
             log.exception("a connection from %s broke", peer)
         finally:
             client.close()
-            self._flows.discard(flow)
+            self._flows.pop(flow, None)
             self._room.release()
             if not self._flows and self._emptied is not None:
                 self._emptied.set()
@@ -178,6 +181,7 @@ class Proxy:
         """Give those that are served the time to end; who only waits to be asked has nothing to lose."""
         assert self._emptied is not None
         for flow in self._flows:
+            flow.last = True
             if not flow.busy:
                 flow.scope.cancel()
         if self._flows:
@@ -186,17 +190,20 @@ class Proxy:
                 await self._emptied.wait()
 
     async def _sweep(self) -> None:
-        """End the connections that have been idle for too long."""
+        """End the connections that have been idle for too long, and the races that nobody waits for."""
         patience = self.settings.idle_timeout
         while True:
-            await anyio.sleep(min(patience / 4, 5.0))
+            await anyio.sleep(min(patience / 4, LOOK))
             now = anyio.current_time()
             for flow in self._flows:
                 seen = flow.up + flow.down
                 if seen != flow.seen:
                     flow.seen, flow.since = seen, now
                 elif now - flow.since >= patience:
-                    flow.broken = "idle"
+                    flow.broken = "idle for too long"
+                    flow.scope.cancel()
+                if flow.waiting is not None and gone(flow.waiting):
+                    flow.broken = "the client has gone"
                     flow.scope.cancel()
 
     def _ways(self) -> list[Way]:
@@ -223,6 +230,10 @@ async def serve(
     await proxy.run(task_status=task_status)
 
 
+def _in_words(peer: tuple[str, int]) -> str:
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+
+
 def _listener(listen: Listen) -> socket.socket:
     """Listen on an address; an error names it."""
     family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
@@ -239,29 +250,33 @@ def _listener(listen: Listen) -> socket.socket:
     return sock
 
 
-async def _next_client(sock: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-    """Accept one; it is non-blocking, and what is said on it goes out at once."""
+async def _next_client(sock: socket.socket, room: anyio.Semaphore) -> tuple[socket.socket, tuple[str, int]]:
+    """Accept one, and take the room for it; it is non-blocking, and what is said on it goes out at once."""
     short = False
     while True:
         try:
+            room.acquire_nowait()
+        except anyio.WouldBlock:
+            await anyio.wait_readable(sock)  # who has no client takes no room
+            await room.acquire()
+        try:
             client, peer = sock.accept()
-        except BlockingIOError:
-            await anyio.wait_readable(sock)
-            continue
         except OSError as error:
-            if error.errno == ECONNABORTED:
-                continue
-            if error.errno not in _SHORT_OF:
+            room.release()
+            if isinstance(error, BlockingIOError):
+                await anyio.wait_readable(sock)
+            elif error.errno in _SHORT_OF:
+                if not short:
+                    log.warning("clients have to wait: %s", os.strerror(error.errno))
+                short = True
+                await anyio.sleep(SHORTAGE)
+            elif error.errno != ECONNABORTED:
                 raise
-            if not short:
-                log.warning("clients have to wait: %s", os.strerror(error.errno))
-            short = True
-            await anyio.sleep(SHORTAGE)
             continue
         client.setblocking(False)
-        with contextlib.suppress(OSError):
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await anyio.lowlevel.checkpoint()  # those who are served get their turn
         except BaseException:
             client.close()

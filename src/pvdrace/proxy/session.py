@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
+from math import inf
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +19,7 @@ from .socks5 import Socks5
 from .targets import TargetRefused
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from ..config.proxy_settings import Listen, ProxySettings, Way
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 #: One line a connection, at DEBUG: there are host names in it. Never a path, a query or a password.
 log = logging.getLogger("pvdrace.proxy")
-#: Seconds of a race after which it is looked whether the client is still there.
-LOOK = 0.5
 TLS_RECORD = 0x16
 
 
@@ -64,18 +63,20 @@ class Session:
         try:
             with self.flow.scope, contextlib.suppress(OSError):
                 await self._serve()
+            if self.flow.scope.cancelled_caught:
+                self.note(self.flow.broken or "not done in time")
         finally:
             self.client.close()
 
     async def _serve(self) -> None:
-        first = b""
-        with anyio.move_on_after(self.settings.handshake_timeout):
-            first = await receive(self.client)
+        self.flow.scope.deadline = anyio.current_time() + self.settings.handshake_timeout
+        first = await receive(self.client)
         if not first:
             return
         if first[0] in (4, socks5.VERSION):
             await self._socks(first)
         elif 0x41 <= first[0] <= 0x7A:  # a letter: the method of an HTTP request
+            self.flow.scope.deadline = inf  # a request that does not come in time gets an answer
             await HttpSession(self).run(first)
         else:
             what = "TLS, and this port is not" if first[0] == TLS_RECORD else "neither SOCKS nor HTTP"
@@ -85,19 +86,16 @@ class Session:
 
     async def _socks(self, data: bytes) -> None:
         conversation = Socks5(self.login, anonymous=self.anonymous)
-        with anyio.move_on_after(self.settings.handshake_timeout) as waiting:
-            while True:
-                said = conversation.feed(data)
-                if said:
-                    await send(self.client, said)
-                if conversation.error is not None or conversation.target is not None:
-                    break
-                data = await receive(self.client)
-                if not data:
-                    return
-        if waiting.cancelled_caught:
-            self.note("the client did not say in time what it wants")
-            return
+        while True:
+            said = conversation.feed(data)
+            if said:
+                await send(self.client, said)
+            if conversation.error is not None or conversation.target is not None:
+                break
+            data = await receive(self.client)
+            if not data:
+                return
+        self.flow.scope.deadline = inf
         self.user = conversation.user
         if conversation.target is None:
             self.note(conversation.error or "")
@@ -138,8 +136,7 @@ class Session:
                 await send(self.client, error.last)
             await part(self.client)
             return
-        if dialled is not None:
-            await self.relay(dialled)
+        await self.relay(dialled)
 
     async def relay(self, dialled: Dialled) -> None:
         """Carry bytes both ways until both sides have ended or one broke."""
@@ -162,48 +159,22 @@ class Session:
         port: int,
         accept: Accept | None,
         said: bytes = b"",
-    ) -> Dialled | None:
-        """Race to a target; None: the client has gone meanwhile. Raises as `Dialler.dial`."""
+    ) -> Dialled:
+        """Race to a target. Raises as `Dialler.dial`."""
         way = self.way
         client = self.client if accept is not None else None
-        dialled: Dialled | None = None
-        failure: Exception | None = None
-        self.flow.busy = True
-        try:
-            async with anyio.create_task_group() as tasks:
-                if client is not None:
-                    tasks.start_soon(self._leave_with_the_client, tasks.cancel_scope)
-                try:
-                    dialled = await self.dialler.dial(host, port, way.label, accept, client, said)
-                except (TargetRefused, TooLate, PvdRaceError, OSError, ValueError) as error:
-                    failure = error
-                tasks.cancel_scope.cancel()
-        except BaseException:  # cancelled when all was done
-            if dialled is not None:
-                dialled.sock.close()
-            raise
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if failure is not None:
-            # An error of ours has the host in front already.
-            text = str(failure)
+        self.flow.busy, self.flow.waiting = True, client
+        try:
+            dialled = await self._dialler_of(way).dial(host, port, way.label, accept, client, said)
+        except (TargetRefused, TooLate, PvdRaceError, ValueError) as error:
+            text = str(error)  # an error of a race has the host in front already
             self.note(text if text.startswith(where) else f"{where}: {text}")
-            raise failure
-        self.note(f"{where} via {dialled.via}" if dialled else f"{where}: the client has gone")
+            raise
+        finally:
+            self.flow.waiting = None
+        self.note(f"{where} via {dialled.via}")
         return dialled
-
-    async def _leave_with_the_client(self, scope: anyio.CancelScope) -> None:
-        """End a race that nobody waits for any more."""
-        while True:
-            await anyio.sleep(LOOK)
-            try:
-                if self.client.recv(1, socket.MSG_PEEK):
-                    return  # it has said something ahead: its end is behind that, and not to be seen
-                break
-            except BlockingIOError:
-                continue
-            except OSError:
-                break
-        scope.cancel()
 
     def note(self, text: str) -> None:
         """One line of the access log."""

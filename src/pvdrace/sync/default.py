@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import socket
 
     from ..answers import Answer
+    from ..course import Hook
     from ..policy import Policy
     from ..race.report import RaceReport
     from .connection import Connection
@@ -65,13 +66,18 @@ def default_connector() -> Connector:
 
     Not one a thread, as the asynchronous default is: it is safe from several, and the threads of a pool come
     and go, so what one of them learns is for all. Its network namespace is that of the thread that uses it
-    first. Its configuration is the file that ``$PVDRACE_CONFIG`` names, if it is set. The child of a fork
-    gets another one.
+    first. Its configuration is the file that ``$PVDRACE_CONFIG`` names, if it is set. Where ``$PVDRACE_LIVE``
+    is set it tells ``pvdrace top`` of its races. The child of a fork gets another one.
     """
     global _default
     with _lock:
         if _default is None:
-            _default = Connector(os.environ.get("PVDRACE_CONFIG") or None)
+            hooks: tuple[Hook, ...] = ()
+            if os.environ.get("PVDRACE_LIVE"):
+                from ..telemetry.live import live_sinks
+
+                hooks = live_sinks()
+            _default = Connector(os.environ.get("PVDRACE_CONFIG") or None, hooks=hooks)
         return _default
 
 

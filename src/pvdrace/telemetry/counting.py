@@ -45,8 +45,8 @@ class Known:
 class Told:
     """Everything that one process tells. Times are seconds since 1970; those in `Reached` are monotonic.
 
-    ``pid`` is its number and ``started`` its start (in clock ticks) in the /proc that it sees; ``network`` the
-    inode of its network namespace.
+    ``pid`` is its number and ``started`` its start (in clock ticks), in the /proc that it sees; ``network``
+    the inode of its network namespace.
     """
 
     pid: int

@@ -40,17 +40,17 @@ class LiveSink:
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
-        self._directory = Path(directory) if directory is not None else live_directory()
-        self._closed = False
+        self.directory = Path(directory) if directory is not None else live_directory()
+        self.closed = False
         self._begin()
         _sinks.add(self)
 
     def __call__(self, report: RaceReport) -> None:
         """Take in one race."""
-        if os.getpid() != self._owner and not self._closed:
+        if os.getpid() != self._owner and not self.closed:
             self._begin()
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             if not self._told.last:  # only now it is known where the races are
                 self._told.network = network_namespace()
@@ -60,18 +60,18 @@ class LiveSink:
     def close(self) -> None:
         """Take the file away; what comes now is not counted. Done at exit, too. Harmless when done twice."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             self._file = -1
             self._remove()
 
     def _begin(self) -> None:
-        _make(self._directory)
+        _make(self.directory)
         self._lock = threading.Lock()
         self._owner = os.getpid()
         pid = int(os.readlink("/proc/self"))  # the number that others see there: not always os.getpid()
         self._told = Told(pid, started(pid) or 0, time.time(), network_namespace())
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        hidden, path = self._directory / f".{name}", self._directory / f"{name}{_SUFFIX}"
+        hidden, path = self.directory / f".{name}", self.directory / f"{name}{_SUFFIX}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(hidden, flags, 0o600)
         try:
@@ -92,9 +92,13 @@ class LiveSink:
 
 
 _sinks: weakref.WeakSet[LiveSink] = weakref.WeakSet()
+_asked_for: LiveSink | None = None
+_asking = threading.Lock()
 
 
 def _forget_sinks() -> None:
+    global _asking
+    _asking = threading.Lock()
     for sink in _sinks:
         sink._after_fork()
 
@@ -125,14 +129,18 @@ def live_directory() -> Path:
 
 
 def live_sinks() -> tuple[LiveSink, ...]:
-    """A sink if ``$PVDRACE_LIVE`` asks for one; none, and a warning, where there can be none."""
+    """The process's sink, if ``$PVDRACE_LIVE`` asks for it; none, and a warning, where there can be none."""
+    global _asked_for
     if not os.environ.get(VARIABLE):
         return ()
-    try:
-        return (LiveSink(),)
-    except OSError as error:
-        log.warning("no counters for pvdrace top: %s", error)
-        return ()
+    with _asking:
+        if _asked_for is None or _asked_for.closed or _asked_for.directory != live_directory():
+            try:
+                _asked_for = LiveSink()
+            except OSError as error:
+                log.warning("no counters for pvdrace top: %s", error)
+                return ()
+        return (_asked_for,)
 
 
 def read_live(directory: str | os.PathLike[str]) -> list[Told]:

@@ -51,11 +51,15 @@ class Overview(NamedTuple):
 
 
 class Look(NamedTuple):
-    """All of it at one moment: ``time`` in seconds since 1970, the rows, and what each process tells."""
+    """All of it at one moment: ``time`` in seconds since 1970, the rows, and what each process tells.
+
+    ``trouble``: why nothing is known of connections, where the kernel does not say.
+    """
 
     time: float
     rows: list[Overview]
     tolds: list[Told]
+    trouble: str | None = None
 
 
 def with_what_is_told(pvds: PvdSet, tolds: Iterable[Told], now: float) -> PvdSet:

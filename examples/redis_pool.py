@@ -1,0 +1,28 @@
+"""A Redis client whose connections are won in races, TLS included with a rediss:// URL.
+
+Run it: python examples/redis_pool.py redis://cache.example.com/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import redis.asyncio
+
+from pvdrace.integrations.redis import AsyncPvdConnectionPool
+
+
+async def main(url: str) -> None:
+    """Set a key and read it again."""
+    pool = AsyncPvdConnectionPool.from_url(url, decode_responses=True, socket_connect_timeout=5)
+    async with redis.asyncio.Redis.from_pool(pool) as client:
+        await client.set("greeting", "hello")
+        print(await client.get("greeting"))
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(sys.argv[1]))
+    except redis.exceptions.RedisError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from None
