@@ -156,7 +156,7 @@ def is_readable(sock: Any) -> bool:
 def to_retire(pool: Any) -> Iterator[Any]:
     """The pool's connections that may not be used any more, as their streams say."""
     for connection in pool.connections:
-        stream = _stream_of(connection)
+        stream = stream_of(connection)
         if stream is None:
             # It is being made; or these names are others now, and nobody knows what it stands on.
             if connection.is_idle():
@@ -165,7 +165,7 @@ def to_retire(pool: Any) -> Iterator[Any]:
             yield connection
 
 
-def _stream_of(connection: Any) -> Any:
+def stream_of(connection: Any) -> Any:
     """The network stream within one of the pool's connections; None where it has none yet.
 
     Connections are nested, by whether there is a proxy and which HTTP is spoken, and these names private.

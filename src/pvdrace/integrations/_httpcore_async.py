@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -21,6 +22,7 @@ from ._httpcore import (
     connect_error,
     is_readable,
     retire,
+    stream_of,
     to_retire,
 )
 
@@ -59,6 +61,7 @@ class AsyncBackend(Setting):
         if connector is not None and not isinstance(connector, Connector):
             raise TypeError(f"connector must be a pvdrace.Connector (asynchronous), not {connector!r}")
         self._connector = connector
+        self._fresh: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
 
     @property
     def connector(self) -> Connector:
@@ -91,7 +94,9 @@ class AsyncBackend(Setting):
             )
         except LOST as error:
             raise connect_error(self._words, error) from error
-        return self._stream_class(self, connector, host, options, provisional)
+        stream = self._stream_class(self, connector, host, options, provisional)
+        self._fresh.add(stream)
+        return stream
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[SocketOption] | None = None
@@ -121,9 +126,27 @@ class AsyncBackend(Setting):
                 with anyio.CancelScope(shield=True):
                     await connection.aclose()
 
+    async def tidy(self, pool: Any) -> None:
+        """Close what a request of this task has connected and, cancelled or failed, will never use.
+
+        The core keeps a connection for good whose request was cancelled before its first byte; those of
+        HTTP/2 are idle then, and good for the next request.
+        """
+        task = anyio.get_current_task().id
+        for stream in [stream for stream in self._fresh if stream.task == task]:
+            self._fresh.discard(stream)
+            if (tls := stream.get_extra_info("ssl_object")) and tls.selected_alpn_protocol() == "h2":
+                continue
+            owner = next((c for c in pool.connections if stream_of(c) is stream), stream)
+            with anyio.CancelScope(shield=True):
+                await owner.aclose()
+
 
 class AsyncStream:
-    """A network stream of the core: a race that is not over until the stream is first used."""
+    """A network stream of the core: a race that is not over until the stream is first used.
+
+    ``task`` is the one that has asked for it.
+    """
 
     def __init__(
         self,
@@ -137,6 +160,7 @@ class AsyncStream:
         self._connector = connector
         self._host = host
         self._options = options
+        self.task = anyio.get_current_task().id
         self._provisional: Provisional | None = provisional
         self._stream: ByteStream | None = None  # to read and to write
         self._outermost: ByteStream | None = None  # to close
@@ -161,6 +185,7 @@ class AsyncStream:
         """Send all the bytes."""
         if not buffer:
             return
+        self._backend._fresh.discard(self)
         stream = self._stream or await self._settle()
         core = self._backend._words.core
         try:

@@ -83,8 +83,10 @@ class AsyncTransport(_Transport):
             request.extensions = {**extensions, "trace": AsyncTracing(extensions["trace"])}
         try:
             return await super().handle_async_request(request)
-        except self._words.client.TransportError as error:
-            explain(error)
+        except BaseException as error:
+            if isinstance(error, self._words.client.TransportError):
+                explain(error)
+            await self._racing.tidy(self._racing_pool)
             raise
         finally:
             request.extensions = extensions
