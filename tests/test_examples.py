@@ -207,6 +207,16 @@ def test_asyncio_streams(lab: Lab) -> None:
 
 
 @in_lab
+@pytest.mark.parametrize("full", [[], ["--full"]], ids=["public", "full"])
+def test_aiohttp_client(lab: Lab, full: list[str]) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "aiohttp_client.py", f"https://{lab.name}/", *full)
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+    assert printed.endswith("200 OK\n")
+
+
+@in_lab
 def test_requests_session(lab: Lab) -> None:
     """Behind a portal that plain requests calls a wrong certificate."""
     lab["eth"].portal()

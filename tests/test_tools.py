@@ -39,9 +39,9 @@ def test_the_oldest_clients_are_the_lower_bounds() -> None:
     pins = done.stdout.split()
     project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())
     assert len(pins) == len(project["dependency-groups"]["clients"])
-    assert all(re.fullmatch(r"[\w\[\]-]+==[\d.]+", pin) for pin in pins)
+    assert all(re.fullmatch(r"[\w,\[\]-]+==[\d.]+", pin) for pin in pins)
     extras = project["project"]["optional-dependencies"]
     for pin in pins:
-        name, _, version = pin.partition("==")
+        name, version = re.sub(r"\[.*\]", "", pin).split("==")
         if name in extras:
-            assert extras[name] == [f"{name}>={version}"], "the extra says the same"
+            assert f"{name}>={version}" in extras[name], "the extra says the same"

@@ -12,7 +12,7 @@ def lowest(requirements: list[object]) -> list[str]:
     """``name>=1.2,<3`` becomes ``name==1.2``. ValueError for one without a lower bound."""
     pinned = []
     for requirement in requirements:
-        found = re.fullmatch(r"([A-Za-z0-9._\[\]-]+)>=([0-9.]+)(?:,.*)?", str(requirement))
+        found = re.fullmatch(r"([A-Za-z0-9._,\[\]-]+)>=([0-9.]+)(?:,.*)?", str(requirement))
         if found is None:
             raise ValueError(f"{requirement!r} has no lower bound")
         pinned.append(f"{found[1]}=={found[2]}")

@@ -469,7 +469,7 @@ def networks(t2: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
         (tmp_path / "etc/resolv.conf").write_text("".join(f"nameserver {server}\n" for server in servers))
         return tmp_path
 
-    monkeypatch.setattr("pvdrace.monitor.DnsFiles", partial(DnsFiles, tmp_path, lambda: True))
+    monkeypatch.setattr("pvdrace.seen.DnsFiles", partial(DnsFiles, tmp_path, lambda: True))
     return write
 
 

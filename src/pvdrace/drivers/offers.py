@@ -44,8 +44,15 @@ class Lent(socket.socket):
         """Close the race's socket."""
         within, self.within = self.within, None
         if within is not None:
-            self.detach()
+            super().detach()
             within.close()
+
+    def detach(self) -> int:
+        """The descriptor, which is nobody's any more: so uvloop closes."""
+        within, self.within = self.within, None
+        if within is not None:
+            within.detach()
+        return super().detach()
 
     def withdraw(self) -> None:
         """The client finds it at its end, and closes it; what no client has is closed here."""

@@ -184,7 +184,11 @@ class Call:
         return error
 
     async def aclose(self) -> None:
-        """End what is left of the race; the winner is aiohttp's."""
+        """End what is left of the race; the winner is aiohttp's.
+
+        Timers that were set meanwhile have the context, and this in it: so it lets go of the session.
+        """
+        del self.req
         try:
             if self._offers is not None:
                 await self._offers.aclose()

@@ -17,7 +17,7 @@ import inspect
 import logging
 import socket
 import weakref
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,11 +199,13 @@ class PvdConnector(aiohttp.TCPConnector):
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close all connections, and stop watching the PvDs."""
         watcher, self._pvd_watcher = self._pvd_watcher, None
-        if watcher is not None:
-            watcher.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([watcher])
-        await (super().close(abort_ssl=True) if abort_ssl else super().close())
+        try:
+            if watcher is not None:
+                watcher.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([watcher])
+        finally:
+            await (super().close(abort_ssl=True) if abort_ssl else super().close())
 
     def _pvd_objection(self, held: _Held) -> str | None:
         return self._pvd_connector.objection(held.path.under(self._pvd_wanted))
@@ -219,7 +221,8 @@ class PvdConnector(aiohttp.TCPConnector):
         """See to it that somebody looks after what idles, as long as this connector is there."""
         if self._pvd_watcher is None or self._pvd_watcher.done():
             loop = asyncio.get_running_loop()
-            self._pvd_watcher = loop.create_task(_watch(weakref.ref(self), self._pvd_connector))
+            watching = _watch(weakref.ref(self), self._pvd_connector)
+            self._pvd_watcher = loop.create_task(watching, context=Context())
             weakref.finalize(self, _end, loop, self._pvd_watcher).atexit = False
 
     # ------------------------------------------------------------------ the full race: not public
@@ -289,6 +292,7 @@ def trace_config(on_report: OnReport) -> aiohttp.TraceConfig:
 
     async def end(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
         _LISTENERS.set(tuple(one for one in _LISTENERS.get() if one is not context.pvdrace_listener))
+        context.pvdrace_listener.__dict__.clear()  # who has copied the context does not keep the session
 
     config.on_request_start.append(begin)
     config.on_request_end.append(end)
