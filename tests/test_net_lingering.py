@@ -10,7 +10,7 @@ import pytest
 
 from loopback import BlackHole, Server, closing
 from pvdrace.net import lingering
-from pvdrace.net.lingering import Lingering
+from pvdrace.net.lingering import LeavingSocket, Lingering
 
 pytestmark = pytest.mark.anyio
 
@@ -171,3 +171,15 @@ def test_what_is_closed_already_is_nothing_to_linger() -> None:
     sock.close()
     left.release(sock)
     assert len(left) == 0
+
+
+async def test_one_that_would_come_back_by_itself_goes_too() -> None:
+    server = Server("127.0.0.2")
+    with closing(server):
+        left = Lingering(time.monotonic)
+        sock = LeavingSocket.of(connecting("127.0.0.2", server.port), left)
+        left.release(sock)
+        with anyio.fail_after(10):
+            await left.settle(sock)
+        assert sock.fileno() == -1
+        assert len(left) == 0

@@ -96,6 +96,8 @@ class Lingering:
         descriptor = sock.fileno()
         if descriptor < 0:
             return
+        if isinstance(sock, LeavingSocket):
+            sock.lingering = None  # it is here already: its `close` is to close it, and to bring nothing back
         left = _Left(sock, self._clock() + PATIENCE, replies)
         try:
             sock.setblocking(False)
