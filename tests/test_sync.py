@@ -24,6 +24,7 @@ import trustme
 import pvdrace
 import pvdrace.sync
 from loopback import BlackHole, Server, certificate_for, closing, trusting
+from pvdrace.net import lingering
 from pvdrace.sync import Connector, installed
 from pvdrace.sync.errors import as_os_error
 from pvdrace.sync.paused import PausedSocket
@@ -296,6 +297,73 @@ def test_a_provisional_connection_that_nobody_wants(connector: Connector, server
     forgotten = connector.begin(NAME, server.port)
     del forgotten
     assert settled(before) == before
+
+
+class Forgotten:
+    """A race that nobody has a name for any more."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_the_garbage_collector_finds_waits_for_nobody(connector: Connector) -> None:
+    """It comes in the midst of anything: when another thread is at work, or this one is."""
+    races: Any = connector._races
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with races.lock:
+            held.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    elsewhere, here = Forgotten(), Forgotten()
+    races.forget(elsewhere)
+    assert not done.is_set()
+    assert not elsewhere.closed
+    done.set()
+    holder.join()
+    with races.lock:
+        races.forget(here)
+        assert not here.closed
+    connector.snapshot()
+    assert elsewhere.closed
+    assert here.closed
+
+
+def test_to_close_waits_no_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another thread goes on releasing."""
+    monkeypatch.setattr(lingering, "PATIENCE", 0.2)
+    hole = BlackHole("127.0.0.2", 0)
+    connector = Connector()
+    connector.snapshot()
+    begun, over = threading.Event(), threading.Event()
+
+    def release() -> None:
+        while not over.wait(0.02):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(hole.socks[0].getsockname())
+            connector._races.lingering.release(sock)
+            begun.set()
+
+    with closing(hole):
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        assert begun.wait(10)
+        closing_it = threading.Thread(target=connector._races.lingering.wait)
+        closing_it.start()
+        closing_it.join(5)
+        waits = closing_it.is_alive()
+        over.set()
+        for thread in (releasing, closing_it):
+            thread.join()
+        connector.close()
+    assert not waits
 
 
 def test_tls_that_fails_everywhere_says_why(connector: Connector, portal_first: Server) -> None:
