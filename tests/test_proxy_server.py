@@ -892,6 +892,17 @@ async def test_the_log_has_hosts_at_debug_alone_and_no_secrets(caplog: pytest.Lo
     assert {record.levelno for record in caplog.records if record.name == "pvdrace.proxy"} == {logging.DEBUG}
 
 
+async def test_no_name_of_a_host_makes_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does it speak to the terminal that the log is shown in."""
+    caplog.set_level(logging.DEBUG, "pvdrace.proxy")
+    async with serving() as proxy, client(proxy) as stream:
+        await stream.send(GREETING + wanted(80, "a\n127.0.0.1:9 user=root x\x1b[2J"))
+        assert (await exactly(stream, 12))[3] != 0
+    lines = [record.getMessage() for record in caplog.records if record.name == "pvdrace.proxy"]
+    assert any("[a 127.0.0.1:9 user=root x [2J]:80: " in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
 # ---------------------------------------------------------------------- first flights
 
 
