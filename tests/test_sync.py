@@ -755,6 +755,58 @@ def test_what_was_set_before_holds_for_the_winner(
         assert sock.fileno() == -1
 
 
+def test_no_option_moves_it_to_another_device(carrying: PausedSocket) -> None:
+    """A connected socket may be bound anew by who may do so: what it says then leaves by that device."""
+    with pytest.raises(ValueError, match="behind the race's back"):
+        carrying.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+    assert carrying.paused
+
+
+def test_who_does_not_block_makes_its_own_handshake(
+    connector: Connector, secure: Server, authority: trustme.CA
+) -> None:
+    with installed(connector):
+        sock = socket.create_connection((NAME, secure.port))
+        sock.setblocking(False)
+        made = trusting(authority).wrap_socket(sock, server_hostname=NAME, do_handshake_on_connect=False)
+        with made:
+            assert made.gettimeout() == 0
+            made.settimeout(10)
+            made.do_handshake()
+            assert made.recv(100) == b"hello\n"
+
+
+class Kept:
+    """Takes over what has to leave quietly."""
+
+    def __init__(self) -> None:
+        self.socks: list[socket.socket] = []
+
+    def release(self, sock: socket.socket, replies: int = 1) -> None:
+        self.socks.append(sock)
+
+
+@pytest.mark.parametrize("fails", ["the handshake", "an argument"])
+def test_tls_that_fails_later_leaves_quietly_where_it_has_to(
+    connector: Connector, server: Server, fails: str
+) -> None:
+    """The module ``ssl`` just closes a socket when the handshake fails, and that of the caller with it."""
+    kept: Any = Kept()
+    with installed(connector):
+        sock: Any = socket.create_connection((NAME, server.port), 10)
+        assert sock.recv(100) == b"hello\n"
+        sock.lingering = kept
+        name = NAME if fails == "the handshake" else ""
+        with pytest.raises((ssl.SSLError, OSError, ValueError)):
+            ssl.create_default_context().wrap_socket(sock, server_hostname=name)
+    if fails == "an argument":
+        assert not kept.socks
+        sock.close()
+    (left,) = kept.socks
+    assert left.fileno() >= 0
+    left.close()
+
+
 def test_closed_before_it_was_used_it_leaves_nothing(connector: Connector, server: Server) -> None:
     before = descriptors()
     with installed(connector):
