@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trustme
 from anyio.abc import SocketStream
@@ -24,7 +26,9 @@ import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.config import Configuration, parse
 from pvdrace.proxy import Listen, Proxy, ProxySettings, User, Way, first_flight, http_session
+from pvdrace.proxy.dialling import Dialled, Dialler
 from pvdrace.proxy.relay import LARGE
+from pvdrace.proxy.server import _next_client
 
 pytestmark = pytest.mark.anyio
 
@@ -736,6 +740,54 @@ async def test_two_addresses_share_the_room() -> None:
                 async with await anyio.connect_tcp(*proxy.addresses[number]) as stream:
                     await stream.send(GREETING + wanted(port))
                     assert (await exactly(stream, 12))[:4] == b"\x05\x00\x05\x00"
+
+
+class Fickle(socket.socket):
+    """A listener that tells of clients that came to nothing before it has one."""
+
+    errors = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            first, *self.errors = self.errors  # type: ignore[assignment]
+            raise OSError(first, os.strerror(first))
+        return super().accept()
+
+
+async def test_a_client_that_came_to_nothing_is_not_the_end() -> None:
+    with Fickle() as listener, socket.socket() as peer:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        peer.connect(listener.getsockname())
+        with anyio.fail_after(10):
+            client, address = await _next_client(listener, anyio.Semaphore(1))
+        assert address == peer.getsockname()
+        client.close()
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_dropped_as_it_has_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By `Dialler.drop`, which knows whether it has to go quietly."""
+    with target(echo) as port:
+        async with pvdrace.Connector(NOTHING) as connector:
+            dialler = Dialler(connector, ProxySettings(allow_local=True), None)
+            dropped: list[socket.socket] = []
+
+            async def drop(dialled: Dialled) -> None:
+                await anyio.lowlevel.checkpoint()
+                dropped.append(dialled.sock)
+                dialled.sock.close()
+
+            async def accept(bound: tuple[str, int]) -> None:
+                await anyio.sleep_forever()
+
+            monkeypatch.setattr(dialler, "drop", drop)
+            with anyio.move_on_after(0.1) as scope:
+                await dialler.dial("127.0.0.1", port, None, accept)
+            assert scope.cancelled_caught
+            assert len(dropped) == 1
 
 
 async def test_a_thousand_connections_at_once() -> None:
