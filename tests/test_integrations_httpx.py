@@ -859,13 +859,15 @@ async def test_cancellation_at_every_step_leaks_nothing(
             await anyio.sleep(0.3)  # the servers' ends of those two runs are closed
             before, tasks = descriptors(), len(anyio.get_running_tasks())
             cancelled = 0
-            for at in range(1, whole.count + 1):
+            # httpx is the same code: each third step of it will do, and takes a third of the time.
+            stride = 1 if kit.module.__name__ == "httpx2" else 3
+            for at in range(1, whole.count + 1, stride):
                 steps = Steps(at)
                 await steps.run(work, kit.backend)
                 cancelled += steps.scope.cancelled_caught
                 assert await settled(before) <= 0, f"a descriptor is left, cancelled at step {at}"
                 assert len(anyio.get_running_tasks()) == tasks, f"a task is left, cancelled at step {at}"
-            assert cancelled > whole.count / 2
+            assert cancelled > whole.count / stride / 2
 
 
 # ---------------------------------------------------------------------- the core alone
