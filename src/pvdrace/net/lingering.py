@@ -43,6 +43,7 @@ class LeavingSocket(socket.socket):
     """
 
     lingering: Lingering | None = None
+    spare: socket.socket | None = None
 
     @classmethod
     def of(cls, sock: socket.socket, lingering: Lingering) -> LeavingSocket:
@@ -54,11 +55,29 @@ class LeavingSocket(socket.socket):
 
     def close(self) -> None:
         """Close, and let the connection linger until the peer has had its say."""
+        self._leave()
+        super().close()
+
+    def give_away(self) -> None:
+        """To one who closes the descriptor behind our back, and says so by `detach` when it is done: uvloop.
+
+        Raises OSError if there is no descriptor to spare.
+        """
+        if self.lingering is not None:
+            self.spare = socket.socket(fileno=os.dup(self.fileno()))
+
+    def detach(self) -> int:
+        """As `socket.socket.detach`; where it was given away, the connection lingers now."""
+        if self.spare is not None:
+            self._leave()
+        return super().detach()
+
+    def _leave(self) -> None:
         lingering, self.lingering = self.lingering, None
+        spare, self.spare = self.spare, None
         if lingering is not None and self.fileno() >= 0:
             with contextlib.suppress(OSError):  # no descriptor to spare: the plain close is all there is
-                lingering.release(socket.socket(fileno=os.dup(self.fileno())))
-        super().close()
+                lingering.release(spare or socket.socket(fileno=os.dup(self.fileno())))
 
 
 class _Left:
