@@ -755,10 +755,22 @@ def test_what_was_set_before_holds_for_the_winner(
         assert sock.fileno() == -1
 
 
-def test_no_option_moves_it_to_another_device(carrying: PausedSocket) -> None:
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ((socket.SOL_SOCKET, socket.SO_BINDTODEVICE), b"lo\0"),
+        ((socket.SOL_SOCKET, socket.SO_MARK), 7),
+        ((socket.IPPROTO_IP, 50), 1 << 24),
+    ],
+    ids=["SO_BINDTODEVICE", "SO_MARK", "IP_UNICAST_IF"],
+)
+def test_no_option_moves_it_out_of_its_path(
+    carrying: PausedSocket, option: tuple[int, int], value: Any, request: pytest.FixtureRequest
+) -> None:
     """A connected socket may be bound anew by who may do so: what it says then leaves by that device."""
-    with pytest.raises(ValueError, match="behind the race's back"):
-        carrying.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+    name = request.node.callspec.id
+    with pytest.raises(ValueError, match=f"{name} chooses a path behind the race's back"):
+        carrying.setsockopt(*option, value)
     assert carrying.paused
 
 
