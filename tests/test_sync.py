@@ -573,7 +573,7 @@ def test_installed_is_nested(connector: Connector, server: Server) -> None:
 def test_installed_by_several_threads_each_has_its_own(connector: Connector, server: Server) -> None:
     """One that has entered no block follows the first; leaving in any order puts everything back."""
     ban = pvdrace.Policy(prohibit=["pvd:loopback"])
-    barrier, outcomes = threading.Barrier(3, timeout=10), {}
+    barrier, outcomes = threading.Barrier(3, timeout=60), {}
 
     def outcome() -> str:
         try:
@@ -587,10 +587,12 @@ def test_installed_by_several_threads_each_has_its_own(connector: Connector, ser
             barrier.wait()
             outcomes["strict"] = outcome()
             barrier.wait()
+            barrier.wait()
 
     def bystander() -> None:
         barrier.wait()
         outcomes["bystander"] = outcome()
+        barrier.wait()
         barrier.wait()
 
     threads = [threading.Thread(target=work) for work in (strict, bystander)]
@@ -599,6 +601,7 @@ def test_installed_by_several_threads_each_has_its_own(connector: Connector, ser
             thread.start()
         barrier.wait()
         outcomes["first"] = outcome()
+        barrier.wait()  # all three have connected
     barrier.wait()  # the first is out, another is still in
     for thread in threads:
         thread.join(10)
