@@ -342,7 +342,8 @@ async def test_policy_label_and_family(dns: Dns, way: Way) -> None:
         ({"race": "fast"}, ValueError, "race must be"),
         ({"policy": "pvd:a"}, ValueError, r"policy must be a pvdrace\.Policy"),
         ({"family": 99}, ValueError, "family must be"),
-        ({"connector": aiohttp}, TypeError, r"connector must be a pvdrace\.Connector, not module"),
+        ({"connector": aiohttp}, TypeError, r"connector must be a pvdrace\.Connector: .*, not <module"),
+        ({"label": 3}, ValueError, "label must be a word, not 3"),
     ],
 )
 async def test_what_cannot_be_is_refused(options: dict[str, Any], kind: type[Exception], words: str) -> None:

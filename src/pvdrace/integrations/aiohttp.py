@@ -25,7 +25,8 @@ import aiohttp
 import anyio
 
 from .. import Connector, Path, Policy, RaceReport
-from ..default import default_connector
+from ..calls import check_label
+from ..default import given_or_default
 from ._aiohttp_call import CALL, Call, Resolver, as_aiohttps, hand_over, is_literal, resolved
 from .asyncio import adopt, with_family
 
@@ -87,8 +88,6 @@ class PvdConnector(aiohttp.TCPConnector):
         family: int = socket.AF_UNSPEC,
         **options: Any,
     ) -> None:
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.Connector, not {type(connector).__name__}")
         if race not in ("public", "full", "auto"):
             raise ValueError(f"race must be 'public', 'full' or 'auto', not {race!r}")
         for name, instead in _INSTEAD.items():
@@ -100,8 +99,8 @@ class PvdConnector(aiohttp.TCPConnector):
         self._pvd_family = family
         self.policy = policy
         self._pvd_full = race != "public" and not missing
-        self._pvd_connector = connector or default_connector()
-        self._pvd_label = label
+        self._pvd_connector = given_or_default(connector)
+        self._pvd_label = check_label(label)
         self._pvd_held: weakref.WeakKeyDictionary[Any, _Held] = weakref.WeakKeyDictionary()
         self._pvd_watcher: asyncio.Task[None] | None = None
         options.update(use_dns_cache=False, interleave=None)
