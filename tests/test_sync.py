@@ -632,6 +632,12 @@ def test_installed_takes_no_connector_of_another_kind() -> None:
         pass
 
 
+def test_installed_takes_no_policy_of_another_kind() -> None:
+    """Said when the block is entered: inside, clients would take it for a failure of the name."""
+    with pytest.raises(ValueError, match=r"policy must be a pvdrace\.Policy"), installed(policy="pvd:a"):  # type: ignore[arg-type]
+        pass
+
+
 def test_installed_urllib3_may_set_options_but_no_device(connector: Connector, server: Server) -> None:
     module: Any = importlib.import_module("urllib3.util.connection")
     with installed(connector):
