@@ -18,7 +18,6 @@ import asyncssh
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 import pytest
-import pytest_asyncio
 import trustme
 from aiosmtpd import smtp as smtpd
 
@@ -28,7 +27,7 @@ from postgres import postgres
 from pvdrace.config import parse
 from pvdrace.proxy import Listen, Proxy, ProxySettings
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.anyio
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DEAD, ALIVE = "127.0.0.3", "127.0.0.2"
@@ -62,6 +61,12 @@ class Host:
         out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Of the servers: the examples are processes of their own."""
+    return "asyncio"
 
 
 @pytest.fixture
@@ -113,7 +118,7 @@ class Anybody(asyncssh.SSHServer):
         return False
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def ssh_port(host: Host) -> AsyncIterator[int]:
     key = asyncssh.generate_private_key("ssh-ed25519")
 
