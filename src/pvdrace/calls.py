@@ -144,11 +144,16 @@ def failure(
         kind = NoUsablePvd
     elif reason == NOBODY and not report.attempts:
         kind = PolicyProhibited if prohibited else NoUsablePvd
-    elif reason.startswith(TIMEOUT) or report.attempts or report.skipped or not report.lookups:
+    elif timed_out(report) or report.attempts or report.skipped or not report.lookups:
         kind = ConnectFailed
     else:
         kind = ResolutionFailed
     return kind(report.summary(), report)
+
+
+def timed_out(report: RaceReport | None) -> bool:
+    """Whether a race was lost because its time was over."""
+    return report is not None and (report.failure or "").startswith(TIMEOUT)
 
 
 def _left_to_portals(report: RaceReport) -> bool:

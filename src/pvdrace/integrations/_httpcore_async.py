@@ -17,7 +17,6 @@ from ..default import default_connector
 from ._httpcore import (
     LOST,
     Setting,
-    check_options,
     check_source,
     connect_error,
     is_readable,
@@ -25,6 +24,7 @@ from ._httpcore import (
     stream_of,
     to_retire,
 )
+from ._options import check_kind, check_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,8 +58,7 @@ class AsyncBackend(Setting):
         self, connector: Connector | None = None, *, policy: Policy | None = None, label: str | None = None
     ) -> None:
         super().__init__(policy, label)
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.Connector (asynchronous), not {connector!r}")
+        check_kind(connector, Connector)
         self._connector = connector
         self._fresh: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
 
@@ -85,7 +84,8 @@ class AsyncBackend(Setting):
         Raises the core's ``ConnectError`` or ``ConnectTimeout``, with ``.report``; ValueError for options
         that a race cannot have.
         """
-        options = check_options(socket_options)
+        options = list(socket_options or ())
+        check_options(options)
         source = check_source(local_address) or self.source
         connector = self.connector
         try:

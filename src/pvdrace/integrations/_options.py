@@ -26,8 +26,8 @@ def check_options(options: Iterable[tuple[Any, ...]] | None) -> None:
     for level, option, *_ in options or ():
         if name := CHOOSING.get((level, option)):
             raise ValueError(
-                f"socket_options: {name} chooses a path, which is for policy to do: "
-                "policy=pvdrace.Policy(require=['interface:NAME']) or ['pvd:NAME']"
+                f"socket_options: {name} chooses a path, and comes when the first packets have left: that is "
+                "for policy to do, policy=pvdrace.Policy(require=['interface:NAME']) or ['pvd:NAME']"
             )
 
 

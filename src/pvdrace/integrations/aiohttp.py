@@ -28,6 +28,7 @@ from .. import Connector, Path, Policy, RaceReport
 from ..calls import check_label, check_policy
 from ..default import default_connector
 from ._aiohttp_call import CALL, Call, Resolver, as_aiohttps, hand_over, is_literal, resolved
+from ._options import check_kind
 from .asyncio import adopt, with_family
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ class PvdConnector(aiohttp.TCPConnector):
         family: int = socket.AF_UNSPEC,
         **options: Any,
     ) -> None:
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.Connector, not {type(connector).__name__}")
+        check_kind(connector, Connector)
         if race not in ("public", "full", "auto"):
             raise ValueError(f"race must be 'public', 'full' or 'auto', not {race!r}")
         for name, instead in _INSTEAD.items():
@@ -216,10 +216,10 @@ class PvdConnector(aiohttp.TCPConnector):
             if held.idle and transport is not None and self._pvd_objection(held) is not None:
                 transport.abort()
 
-    def _pvd_released(self, protocol: asyncio.Protocol, held: _Held) -> None:
+    def _pvd_released(self, protocol: Any, held: _Held) -> None:
         """It goes to the pool; what may not be used any more, as it became meanwhile, goes there closed."""
         held.idle = True
-        transport: Any = getattr(protocol, "transport", None)
+        transport = protocol.transport
         if transport is not None and self._pvd_objection(held) is not None:
             transport.abort()
 
