@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 import trustme
+from anyio.abc import SocketAttribute
 
 import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
@@ -341,3 +342,17 @@ def test_the_report_of_an_error_that_a_client_has_wrapped() -> None:
     assert pvdrace.report_of(ValueError(ours)) is report
     assert pvdrace.report_of(ValueError("other")) is None
     assert pvdrace.report_of(None) is None
+
+
+async def test_streams_send_at_once(names: tuple[Dns, Dns]) -> None:
+    """No Nagle (RFC 896): a small request does not wait for the answer to what was sent before it."""
+    server = Server(A)
+    with closing(server):
+        async with connector(names) as here:
+            for connection in (
+                await here.open_connection(HOST, server.port),
+                await (await here.begin(HOST, server.port)).settle(),
+            ):
+                async with connection:
+                    raw = connection.extra(SocketAttribute.raw_socket)
+                    assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

@@ -123,3 +123,35 @@ async def test_the_drop_ins_are_as_quiet(lab: Lab, anyio_backend_name: str, port
                 await plain.aclose()
     await anyio.sleep(0.3)
     assert lab["eth"].counters().packets == 0
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def loop_of_asyncio(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.mark.parametrize("port", [80, 443])
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_asyncios_transports_are_as_quiet(
+    lab: Lab, loop_of_asyncio: tuple[str, dict[str, bool]], how: str, port: int
+) -> None:
+    """However they are closed; uvloop closes the descriptor itself, behind the socket's back."""
+    context = ssl.create_default_context(cafile=lab.ca_file) if port == 443 else None
+
+    async def run() -> None:
+        async with pvdrace.Connector(lab.config_file, pacing=IMPATIENT) as connector:
+            for _ in range(3):
+                _, writer = await asyncio_open_connection(
+                    lab.name, port, ssl=context, policy=NO_ETH, connector=connector
+                )
+                if how == "abort":
+                    writer.transport.abort()
+                else:
+                    writer.close()
+                await writer.wait_closed()
+        await anyio.sleep(0.3)  # whatever is still on its way
+
+    backend, options = loop_of_asyncio
+    anyio.run(run, backend=backend, backend_options=options)
+    assert lab["wifi"].counters().syn > 0
+    assert lab["eth"].counters().packets == 0

@@ -6,6 +6,7 @@ the race can lose an attempt here and go on (HEv3 s6.1): behind an intercepting 
 
 from __future__ import annotations
 
+import socket
 import ssl
 import weakref
 from inspect import isawaitable
@@ -19,7 +20,6 @@ from ..net.sockets import describe
 from ..race.outcome import Won
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable
 
     from anyio.abc import ByteStream
@@ -50,8 +50,13 @@ def tls_context(tls: object) -> ssl.SSLContext | None:
 
 
 async def wrap(sock: socket.socket) -> SocketStream:
-    """A connected socket as a stream; the socket is closed if that fails or is cancelled."""
+    """A connected socket as a stream, without Nagle's algorithm (RFC 896), as anyio's own.
+
+    The socket is closed if that fails or is cancelled.
+    """
     try:
+        if sock.proto == socket.IPPROTO_TCP:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return await SocketStream.from_socket(sock)
     except BaseException:
         sock.close()

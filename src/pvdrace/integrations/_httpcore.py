@@ -52,10 +52,12 @@ class Words(NamedTuple):
 class Setting:
     """What decides about the connections of a backend. ``policy`` may be changed.
 
-    ``source``: the address of this host that they come from, where the core names none.
+    ``source``: the address of this host that they come from, where the core names none. ``pruned``: whether
+    somebody prunes the pool before each request; otherwise the pool asks each idle connection.
     """
 
     source: str | None = None
+    pruned = False
 
     def __init__(self, policy: Policy | None, label: str | None) -> None:
         self.label = check_label(label)
@@ -117,6 +119,7 @@ def install(backend: Setting, transport: Any, words: Words, options: Mapping[str
             "network_backend= works without"
         )
     pool._network_backend = backend
+    backend.pruned = True
     backend.source = check_source(
         options.get("local_address")
     )  # also to a proxy, for which the core has none

@@ -221,8 +221,8 @@ class AsyncStream:
     def get_extra_info(self, info: str) -> Any:
         """``ssl_object``, ``client_addr``, ``server_addr``, ``socket`` and ``is_readable`` as of the core.
 
-        ``pvdrace.report``: the `RaceReport`, when the race is over. ``is_readable`` is also true of a
-        connection that may not be used any more: that is how the pool is made to throw it away.
+        ``pvdrace.report``: the `RaceReport`, when the race is over. In a pool that nobody prunes,
+        ``is_readable`` is also true of a connection that may not be used any more: so the pool closes it.
         """
         if info == "pvdrace.report":
             return self._report
@@ -240,7 +240,7 @@ class AsyncStream:
                 return stream.extra(SocketAttribute.raw_socket, None)
             case "is_readable":
                 sock = stream.extra(SocketAttribute.raw_socket, None)
-                return is_readable(sock) or self.objection() is not None
+                return is_readable(sock) or (not self._backend.pruned and self.objection() is not None)
         return None
 
     def objection(self) -> str | None:

@@ -165,8 +165,8 @@ class Stream:
     def get_extra_info(self, info: str) -> Any:
         """``ssl_object``, ``client_addr``, ``server_addr``, ``socket`` and ``is_readable`` as of the core.
 
-        ``pvdrace.report``: the `RaceReport`, when the race is over. ``is_readable`` is also true of a
-        connection that may not be used any more: that is how the pool is made to throw it away.
+        ``pvdrace.report``: the `RaceReport`, when the race is over. In a pool that nobody prunes,
+        ``is_readable`` is also true of a connection that may not be used any more: so the pool closes it.
         """
         if info == "pvdrace.report":
             return self._report
@@ -183,7 +183,7 @@ class Stream:
             case "socket":
                 return sock.sock if isinstance(sock, TlsOver) else sock
             case "is_readable":
-                return is_readable(sock) or self.objection() is not None
+                return is_readable(sock) or (not self._backend.pruned and self.objection() is not None)
         return None
 
     def objection(self) -> str | None:

@@ -25,7 +25,7 @@ import aiohttp
 import anyio
 
 from .. import Connector, Path, Policy, RaceReport
-from ..calls import check_label
+from ..calls import check_label, check_policy
 from ..default import given_or_default
 from ._aiohttp_call import CALL, Call, Resolver, as_aiohttps, hand_over, is_literal, resolved
 from .asyncio import adopt, with_family
@@ -113,9 +113,7 @@ class PvdConnector(aiohttp.TCPConnector):
 
     @policy.setter
     def policy(self, policy: Policy | None) -> None:
-        if policy is not None and not isinstance(policy, Policy):
-            raise ValueError(f"policy must be a pvdrace.Policy, not {policy!r}")
-        self._pvd_wanted = with_family(policy, self._pvd_family)
+        self._pvd_wanted = with_family(check_policy(policy), self._pvd_family)
         self._pvd_policy = policy
         if not self.closed:
             self._pvd_review()
@@ -149,7 +147,7 @@ class PvdConnector(aiohttp.TCPConnector):
                 held = self._pvd_held.get(connection.protocol)
                 if held is not None:
                     held.idle = False
-                    connection.add_callback(held.released)
+                    connection.add_callback(partial(self._pvd_released, connection.protocol, held))
                     await self._pvd_tell(connection, held.report)
                 return connection
         except Exception as error:
@@ -215,6 +213,13 @@ class PvdConnector(aiohttp.TCPConnector):
             transport = protocol.transport
             if held.idle and transport is not None and self._pvd_objection(held) is not None:
                 transport.abort()
+
+    def _pvd_released(self, protocol: asyncio.Protocol, held: _Held) -> None:
+        """It goes to the pool; what may not be used any more, as it became meanwhile, goes there closed."""
+        held.idle = True
+        transport: Any = getattr(protocol, "transport", None)
+        if transport is not None and self._pvd_objection(held) is not None:
+            transport.abort()
 
     def _pvd_watch(self) -> None:
         """See to it that somebody looks after what idles, as long as this connector is there."""
@@ -332,9 +337,6 @@ class _Held:
         self.path = path
         self.report = report
         self.idle = False
-
-    def released(self) -> None:
-        self.idle = True
 
 
 async def _tell(report: RaceReport) -> None:

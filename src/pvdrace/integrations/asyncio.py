@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 import anyio
 
 from ..default import given_or_default
+from ..net.lingering import LeavingSocket
 from ..policy import Policy
 
 if TYPE_CHECKING:
@@ -157,6 +158,12 @@ async def adopt(
     ``tls`` are its ``ssl``, ``server_hostname``, ``ssl_handshake_timeout`` and ``ssl_shutdown_timeout``.
     """
     loop = asyncio.get_running_loop()
+    if isinstance(sock, LeavingSocket) and not isinstance(loop, asyncio.BaseEventLoop):
+        try:
+            sock.give_away()
+        except OSError:
+            sock.close()
+            raise
     made = loop.create_task(loop.create_connection(protocol_factory, sock=sock, **tls))
     try:
         return await asyncio.shield(made)

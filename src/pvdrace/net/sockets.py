@@ -65,7 +65,9 @@ def open_pinned(
     """
     address = socket_address(pvd, remote, port)
     family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
-    sock = socket.socket(family, kind | _NON_BLOCKING)
+    # The protocol is said, because asyncio turns Nagle's algorithm off where it sees that it is TCP.
+    protocol = socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else 0
+    sock = socket.socket(family, kind | _NON_BLOCKING, protocol)
     try:
         # 127.0.0.0/8 and ::1 never leave the host: no device is needed to keep them there.
         if pvd.is_loopback and (remote == "::1" or remote.startswith("127.")):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..errors import PvdRaceError
+from ..redaction import redact
 from . import socks5
 from .dialling import TooLate
 from .http_session import HttpSession
@@ -177,6 +178,6 @@ class Session:
         return dialled
 
     def note(self, text: str) -> None:
-        """One line of the access log."""
+        """One line of the access log, whatever the client calls a host."""
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s%s %s", self._peer, f" user={self.user}" if self.user else "", text)
+            log.debug("%s%s %s", self._peer, f" user={self.user}" if self.user else "", redact(text))

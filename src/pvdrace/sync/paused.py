@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from .provisional import Provisional
 
 
+def check_option(option: tuple[Any, ...]) -> None:
+    """ValueError for a socket option that would move a connection out of its PvD."""
+    if tuple(option[:2]) == (socket.SOL_SOCKET, socket.SO_BINDTODEVICE):
+        raise ValueError("SO_BINDTODEVICE chooses a device behind the race's back: require a PvD")
+
+
 class PausedSocket(LeavingSocket):
     """For programs that connect first and make their TLS on the socket later.
 
@@ -52,8 +58,12 @@ class PausedSocket(LeavingSocket):
             secure, _ = as_the_library(lambda: race.finish(stage, ready="tls", timeout=self._timeout))
         finally:
             self.close()
-        for option in self._options:
-            secure.setsockopt(*option)
+        try:
+            for option in self._options:
+                secure.setsockopt(*option)
+        except BaseException:
+            secure.close()
+            raise
         secure.settimeout(self._timeout)
         return secure  # type: ignore[no-any-return]
 
@@ -91,7 +101,8 @@ class PausedSocket(LeavingSocket):
         return self.gettimeout() != 0.0
 
     def setsockopt(self, *option: Any) -> None:
-        """See `socket.socket.setsockopt`; whoever wins gets it too."""
+        """See `socket.socket.setsockopt`; whoever wins gets it too. ValueError for another device."""
+        check_option(option)
         super().setsockopt(*option)
         if self._race is not None:
             self._options.append(option)
