@@ -126,13 +126,13 @@ async def test_the_opening_timeout_is_for_the_whole_race(connect: Any, one: pvdr
     hole = BlackHole("127.0.0.2", 0)
     port = hole.socks[0].getsockname()[1]
     with closing(hole), pytest.raises(TimeoutError, match="timed out during opening handshake") as raised:
-        async with connect(f"ws://{HOST}:{port}/", connector=one, open_timeout=0.3):
+        async with connect(f"ws://{HOST}:{port}/", connector=one, open_timeout=1.5):
             pass
     report = pvdrace.report_of(raised.value)
     assert report is not None
     assert report is raised.value.report  # type: ignore[attr-defined]
     assert report.attempts[0].remote == "127.0.0.2"
-    assert report.elapsed < 0.3
+    assert report.elapsed < 1.5
 
 
 async def test_errors_are_those_of_websockets(connect: Any, one: pvdrace.Connector) -> None:

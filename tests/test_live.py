@@ -254,6 +254,19 @@ def test_threads_share_one_sink_and_a_reader_sees_whole_lines(tmp_path: Path) ->
     sink.close()
 
 
+def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent(tmp_path: Path) -> None:
+    sink = LiveSink(tmp_path)
+    with sink._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            sink.close()
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(read_live(tmp_path)) == 1
+    sink.close()
+
+
 def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(PermissionError, match="only this user may write to"):

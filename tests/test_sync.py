@@ -573,7 +573,7 @@ def test_installed_is_nested(connector: Connector, server: Server) -> None:
 def test_installed_by_several_threads_each_has_its_own(connector: Connector, server: Server) -> None:
     """One that has entered no block follows the first; leaving in any order puts everything back."""
     ban = pvdrace.Policy(prohibit=["pvd:loopback"])
-    barrier, outcomes = threading.Barrier(3, timeout=10), {}
+    barrier, outcomes = threading.Barrier(3, timeout=60), {}
 
     def outcome() -> str:
         try:
@@ -587,10 +587,12 @@ def test_installed_by_several_threads_each_has_its_own(connector: Connector, ser
             barrier.wait()
             outcomes["strict"] = outcome()
             barrier.wait()
+            barrier.wait()
 
     def bystander() -> None:
         barrier.wait()
         outcomes["bystander"] = outcome()
+        barrier.wait()
         barrier.wait()
 
     threads = [threading.Thread(target=work) for work in (strict, bystander)]
@@ -599,6 +601,7 @@ def test_installed_by_several_threads_each_has_its_own(connector: Connector, ser
             thread.start()
         barrier.wait()
         outcomes["first"] = outcome()
+        barrier.wait()  # all three have connected
     barrier.wait()  # the first is out, another is still in
     for thread in threads:
         thread.join(10)
@@ -626,6 +629,12 @@ def test_installed_many_threads_come_and_go(connector: Connector, server: Server
 
 def test_installed_takes_no_connector_of_another_kind() -> None:
     with pytest.raises(TypeError, match=r"pvdrace\.sync\.Connector"), installed(pvdrace.Connector()):  # type: ignore[arg-type]
+        pass
+
+
+def test_installed_takes_no_policy_of_another_kind() -> None:
+    """Said when the block is entered: inside, clients would take it for a failure of the name."""
+    with pytest.raises(ValueError, match=r"policy must be a pvdrace\.Policy"), installed(policy="pvd:a"):  # type: ignore[arg-type]
         pass
 
 
@@ -755,10 +764,22 @@ def test_what_was_set_before_holds_for_the_winner(
         assert sock.fileno() == -1
 
 
-def test_no_option_moves_it_to_another_device(carrying: PausedSocket) -> None:
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ((socket.SOL_SOCKET, socket.SO_BINDTODEVICE), b"lo\0"),
+        ((socket.SOL_SOCKET, socket.SO_MARK), 7),
+        ((socket.IPPROTO_IP, 50), 1 << 24),
+    ],
+    ids=["SO_BINDTODEVICE", "SO_MARK", "IP_UNICAST_IF"],
+)
+def test_no_option_moves_it_out_of_its_path(
+    carrying: PausedSocket, option: tuple[int, int], value: Any, request: pytest.FixtureRequest
+) -> None:
     """A connected socket may be bound anew by who may do so: what it says then leaves by that device."""
-    with pytest.raises(ValueError, match="behind the race's back"):
-        carrying.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+    name = request.node.callspec.id
+    with pytest.raises(ValueError, match=f"{name} chooses a path behind the race's back"):
+        carrying.setsockopt(*option, value)
     assert carrying.paused
 
 

@@ -18,7 +18,7 @@ from lab.clients.base import Client, all_clients
 from lab.racing import SLACK, configuration, described, opened, ordinary, policy, sent
 from pvdrace.config import Configuration
 from pvdrace.lab import Lab
-from pvdrace.lab.web_server import pattern
+from pvdrace.lab.content import pattern
 from pvdrace.model import CostClass
 
 pytestmark = [pytest.mark.anyio, pytest.mark.lab]

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
+
+from ..net.pins import CHOOSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-#: Socket options that choose a path, by level and number (linux/socket.h, in.h, in6.h).
-CHOOSING = {
-    (socket.SOL_SOCKET, 5): "SO_DONTROUTE",
-    (socket.SOL_SOCKET, 25): "SO_BINDTODEVICE",
-    (socket.SOL_SOCKET, 36): "SO_MARK",
-    (socket.SOL_SOCKET, 62): "SO_BINDTOIFINDEX",
-    (socket.IPPROTO_IP, 8): "IP_PKTINFO",
-    (socket.IPPROTO_IP, 50): "IP_UNICAST_IF",
-    (socket.IPPROTO_IPV6, 50): "IPV6_PKTINFO",
-    (socket.IPPROTO_IPV6, 76): "IPV6_UNICAST_IF",
-}
 
 
 def check_options(options: Iterable[tuple[Any, ...]] | None) -> None:

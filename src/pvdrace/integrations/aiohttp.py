@@ -26,7 +26,7 @@ import anyio
 
 from .. import Connector, Path, Policy, RaceReport
 from ..calls import check_label, check_policy
-from ..default import default_connector
+from ..default import given_or_default
 from ._aiohttp_call import CALL, Call, Resolver, as_aiohttps, hand_over, is_literal, resolved
 from .asyncio import adopt, with_family
 
@@ -88,8 +88,6 @@ class PvdConnector(aiohttp.TCPConnector):
         family: int = socket.AF_UNSPEC,
         **options: Any,
     ) -> None:
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.Connector, not {type(connector).__name__}")
         if race not in ("public", "full", "auto"):
             raise ValueError(f"race must be 'public', 'full' or 'auto', not {race!r}")
         for name, instead in _INSTEAD.items():
@@ -101,7 +99,7 @@ class PvdConnector(aiohttp.TCPConnector):
         self._pvd_family = family
         self.policy = policy
         self._pvd_full = race != "public" and not missing
-        self._pvd_connector = connector or default_connector()
+        self._pvd_connector = given_or_default(connector)
         self._pvd_label = check_label(label)
         self._pvd_held: weakref.WeakKeyDictionary[Any, _Held] = weakref.WeakKeyDictionary()
         self._pvd_watcher: asyncio.Task[None] | None = None
@@ -149,6 +147,7 @@ class PvdConnector(aiohttp.TCPConnector):
                 held = self._pvd_held.get(connection.protocol)
                 if held is not None:
                     held.idle = False
+                    assert connection.protocol is not None  # it is held by it
                     connection.add_callback(partial(self._pvd_released, connection.protocol, held))
                     await self._pvd_tell(connection, held.report)
                 return connection

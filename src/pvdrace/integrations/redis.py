@@ -151,6 +151,8 @@ class _AsyncRaced(_Raced):
         connector = given_or_default(self._racing.connector)
         await connector.snapshot()
         if connector.objection(path):
+            # Where nobody answers any more, TLS would wait for half a minute to be closed in due form.
+            self._writer.transport.abort()  # type: ignore[attr-defined]
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
 
     async def _connect(self) -> None:

@@ -1,7 +1,8 @@
 """The shared public server: it says through which provider a connection came. One handler for all its
 ports.
 
-* A client that speaks first gets HTTP for HTTP, and one line with the provider's name for any other line.
+* A client that speaks first gets HTTP for HTTP (`websocket` where it asks to upgrade), `resp` for a command
+  of Redis, and one line with the provider's name for any other line.
 * A TLS client that negotiated no application protocol and stays silent gets the line at once, unasked; so
   does everybody on ``who`` (17); ``ssh`` (22) sends a banner with the name in it; ``echo`` (7) echoes."""
 
@@ -10,22 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import random
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from .content import BLOCK, content, whole
 from .plan import PORTS
+from .resp import MARK, serve_command
+from .websocket import serve_websocket
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
 _PATIENCE = 0.02  # seconds that a silent TLS client has to speak first
-_MAX_DOWNLOAD = 1 << 30
-_BLOCK = 65521
-_ZEROS_PATH, _PATTERN_PATH, _FILES_PATH = "/bytes/", "/pattern/", "/files/"
+_FILES_PATH = "/files/"
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
 
 Name = Callable[[str], str]
@@ -100,6 +101,8 @@ class _Handler:
             if line.startswith(_METHODS):
                 if not await respond(line, reader, writer, name, self.files):
                     return
+            elif line.startswith(MARK):
+                await serve_command(line, reader, writer, name)
             else:
                 writer.write(f"{name}\n".encode())
             await writer.drain()
@@ -111,40 +114,40 @@ async def respond(
 ) -> bool:
     """One HTTP/1.1 exchange; whether the connection stays.
 
-    ``/generate_204`` is empty, ``/bytes/N`` is N zero bytes, ``/pattern/N`` the first N bytes of `pattern`,
-    ``/sha256`` the digest of the body that was sent, in hexadecimal, ``/files/NAME`` a file's content.
+    ``/generate_204`` is empty, ``/sha256`` the digest of the body that was sent, in hexadecimal,
+    ``/files/NAME`` a file's content; the rest is `content`. A request to upgrade is a WebSocket's.
     """
     method, path, version = (*request.decode("latin-1").split(), "", "")[:3]
     headers = await read_headers(reader)
+    if headers.get("upgrade", "").lower() == "websocket":
+        await serve_websocket(headers, reader, writer, name)
+        return False
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     digest = await read_body(headers, reader)
-    body = f"{name}\n".encode()
     status, keep = "200 OK", version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
-    if path == "/generate_204":
-        status, body = "204 No Content", b""
-    elif path == "/sha256":
-        body = f"{digest}\n".encode()
     kind = "text/plain"
-    if path.startswith(_FILES_PATH):
+    if path == "/generate_204":
+        status, what = "204 No Content", whole(b"")
+    elif path == "/sha256":
+        what = whole(f"{digest}\n".encode())
+    elif path.startswith(_FILES_PATH):
         status, kind, body = _file(files, path.removeprefix(_FILES_PATH).partition("?")[0])
-    length, block = len(body), body
-    for prefix, content in ((_ZEROS_PATH, bytes(_BLOCK)), (_PATTERN_PATH, pattern(_BLOCK))):
-        if path.startswith(prefix):
-            length, block = min(int(path[len(prefix) :]), _MAX_DOWNLOAD), content
+        what = whole(body)
+    else:
+        what = content(path, name)
     head = [
         f"HTTP/1.1 {status}",
         f"Server: pvdrace-lab/{name}",
         f"Connection: {'keep-alive' if keep else 'close'}",
     ]
     if not status.startswith("204"):
-        head += [f"Content-Type: {kind}", f"Content-Length: {length}"]
+        head += [f"Content-Type: {kind}", f"Content-Length: {what.length}"]
     writer.write("\r\n".join([*head, "", ""]).encode())
     if method == "HEAD":
         return keep
-    while length > 0:
-        writer.write(block[:length])
-        length -= len(block)
+    for piece in what.pieces():
+        writer.write(piece)
         await writer.drain()
     return keep
 
@@ -157,12 +160,6 @@ def _file(files: Path, name: str) -> tuple[str, str, bytes]:
         return "404 Not Found", "text/plain", b"no such file\n"
     kind = "text/html" if wanted.suffix == ".html" else "application/octet-stream"
     return "200 OK", kind, wanted.read_bytes()
-
-
-def pattern(size: int) -> bytes:
-    """Bytes that repeat after a prime number of them, so that no two buffers are alike."""
-    block = random.Random("pattern").randbytes(_BLOCK)
-    return (block * (size // _BLOCK + 1))[:size]
 
 
 async def read_headers(reader: asyncio.StreamReader) -> dict[str, str]:
@@ -180,7 +177,7 @@ async def read_body(headers: dict[str, str], reader: asyncio.StreamReader) -> st
 
     async def take(left: int) -> None:
         while left:
-            data = await reader.readexactly(min(left, _BLOCK))
+            data = await reader.readexactly(min(left, BLOCK))
             digest.update(data)
             left -= len(data)
 

@@ -80,7 +80,7 @@ class Session:
             self.flow.scope.deadline = inf  # a request that does not come in time gets an answer
             await HttpSession(self).run(first)
         else:
-            what = "TLS, and this port is not" if first[0] == TLS_RECORD else "neither SOCKS nor HTTP"
+            what = "TLS, and this port does not" if first[0] == TLS_RECORD else "neither SOCKS nor HTTP"
             self.note(f"the client speaks {what}")
 
     # ------------------------------------------------------------------ SOCKS

@@ -20,6 +20,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..calls import check_policy
 from .connector import Connector
 from .default import default_connector
 from .leaving import LeavingSocket, quiet
@@ -60,11 +61,12 @@ def installed(connector: Connector | None = None, policy: Policy | None = None) 
     It holds for the whole process: a thread that has entered no such block follows the oldest one that is
     still open anywhere, a thread that has follows its own innermost one, whatever others do meanwhile. When
     the last block is left, everything is as it was before. ``connector``: the default one
-    (`default_connector`) if None. Raises TypeError for a connector of another kind.
+    (`default_connector`) if None. Raises TypeError for a connector of another kind,
+    and ValueError for what is no policy.
     """
     if connector is not None and not isinstance(connector, Connector):
         raise TypeError(f"connector must be a pvdrace.sync.Connector, not {connector!r}")
-    setting = _Setting(connector, policy)
+    setting = _Setting(connector, check_policy(policy))
     own = _own()
     with _lock:
         if not _open:

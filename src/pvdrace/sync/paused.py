@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..drivers.blocking_stages import SocketStage
+from ..net.pins import CHOOSING
 from .leaving import LeavingSocket
 from .sockets import as_the_library
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 def check_option(option: tuple[Any, ...]) -> None:
     """ValueError for a socket option that would move a connection out of its PvD."""
-    if tuple(option[:2]) == (socket.SOL_SOCKET, socket.SO_BINDTODEVICE):
-        raise ValueError("SO_BINDTODEVICE chooses a device behind the race's back: require a PvD")
+    if name := CHOOSING.get(option[:2]):
+        raise ValueError(f"{name} chooses a path behind the race's back: require a PvD")
 
 
 class PausedSocket(LeavingSocket):
