@@ -373,7 +373,7 @@ asyncio.run(main())
 
 @in_lab
 def test_websocket_behind_a_portal(lab: Lab) -> None:
-    """The lab's server says first, in bytes, through which provider it was reached."""
+    """The lab's server answers a message with the provider through which it was reached, in bytes."""
     lab["eth"].portal()
     printed = run_inside(lab, "websocket.py", f"wss://{lab.name}/")
     assert "wrong certificate" in printed
