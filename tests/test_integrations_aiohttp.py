@@ -359,7 +359,7 @@ async def test_what_comes_back_to_the_pool_late_goes_too(dns: Dns, way: Way) -> 
         ({"race": "fast"}, ValueError, "race must be"),
         ({"policy": "pvd:a"}, ValueError, r"policy must be a pvdrace\.Policy"),
         ({"family": 99}, ValueError, "family must be"),
-        ({"connector": aiohttp}, TypeError, r"connector must be a pvdrace\.Connector: .*, not <module"),
+        ({"connector": aiohttp}, TypeError, r"connector must be a pvdrace\.Connector, not <module"),
         ({"label": 3}, ValueError, "label must be a word, not 3"),
     ],
 )

@@ -15,8 +15,8 @@ def check_options(options: Iterable[tuple[Any, ...]] | None) -> None:
     for level, option, *_ in options or ():
         if name := CHOOSING.get((level, option)):
             raise ValueError(
-                f"socket_options: {name} chooses a path, which is for policy to do: "
-                "policy=pvdrace.Policy(require=['interface:NAME']) or ['pvd:NAME']"
+                f"socket_options: {name} chooses a path, and comes when the first packets have left: that is "
+                "for policy to do, policy=pvdrace.Policy(require=['interface:NAME']) or ['pvd:NAME']"
             )
 
 
@@ -28,10 +28,3 @@ def check_source(address: tuple[str, int] | None) -> str | None:
     if port:
         raise ValueError("source_address: a race has several sockets, which cannot share a port; let it be 0")
     return host or None
-
-
-def check_kind(connector: object, kind: type) -> None:
-    """TypeError for a connector that is not of this kind; None is one of every kind."""
-    if connector is not None and not isinstance(connector, kind):
-        wanted = f"{kind.__module__.removesuffix('.connector')}.{kind.__name__}"
-        raise TypeError(f"connector must be a {wanted}, not {connector!r}")

@@ -215,10 +215,10 @@ class PvdConnector(aiohttp.TCPConnector):
             if held.idle and transport is not None and self._pvd_objection(held) is not None:
                 transport.abort()
 
-    def _pvd_released(self, protocol: asyncio.Protocol, held: _Held) -> None:
+    def _pvd_released(self, protocol: Any, held: _Held) -> None:
         """It goes to the pool; what may not be used any more, as it became meanwhile, goes there closed."""
         held.idle = True
-        transport: Any = getattr(protocol, "transport", None)
+        transport = protocol.transport
         if transport is not None and self._pvd_objection(held) is not None:
             transport.abort()
 
