@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import os
+import re
 import socket
 import threading
 import time
@@ -319,3 +321,22 @@ async def test_a_paused_race_that_nobody_wants_is_closed(two: Configuration) -> 
             sock = await AsyncPvdResolver(connector=other).create_connection((HOST, web.port))
             sock.close()
             await sock.wait_for_close()
+
+
+# ---------------------------------------------------------------------- the documentation
+
+
+@pytest.mark.parametrize("documented", [PvdResolver, AsyncPvdResolver])
+async def test_the_documentation_says_what_a_resolver_takes_and_has(documented: type) -> None:
+    """docs/api.md is made where niquests is not, so it is written there by hand."""
+    page = Path(__file__).parents[2].joinpath("docs", "api.md").read_text("utf-8")
+    [(arguments, body)] = re.findall(
+        rf"^\.\. py:class:: {documented.__module__}\.{documented.__name__}\(([^)]*)\)\n(.*?)^(?:\.\.|```)",
+        page,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert arguments == ", ".join(
+        ["*", *(f"{each.name}={each.default}" for each in inspect.signature(documented).parameters.values())]
+    )
+    for name in re.findall(r"py:(?:property|method):: (\w+)", body):
+        assert hasattr(documented, name)
