@@ -39,6 +39,7 @@ class Aiohttp:
     errors: tuple[type[Exception], ...] = (aiohttp.ClientConnectorError,)
     timeouts: tuple[type[Exception], ...] = (aiohttp.ConnectionTimeoutError,)
     resumes_tls = True
+    proxied = False
 
     def __init__(self, name: str, race: Literal["public", "full"]) -> None:
         self.name = name

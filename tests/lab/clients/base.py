@@ -60,6 +60,14 @@ class Client(Protocol):
     def resumes_tls(self) -> bool:
         """Whether TLS is part of the race: not where the client's hook ends before it."""
 
+    @property
+    def proxied(self) -> bool:
+        """Whether it only comes through `pvdrace.proxy`.
+
+        There ``open`` takes the configuration in the place of a connector, as the proxy has its own; no
+        report is in an exception; and a wrong certificate is for the client alone to see, after the race.
+        """
+
     def open(self, connector: Any, ca_file: str, *, policy: pvdrace.Policy | None, timeout: float) -> Any:
         """A context manager that gives a `Session`; ``timeout`` is for making a connection, in seconds.
 

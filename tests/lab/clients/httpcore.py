@@ -41,6 +41,7 @@ class AsyncCoreSession(CoreSession):
 class Core:
     pools = True
     resumes_tls = True
+    proxied = False
 
     def __init__(self, module: str, *, blocking: bool) -> None:
         self.core = importlib.import_module(module)

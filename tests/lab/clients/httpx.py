@@ -45,6 +45,7 @@ class BlockingSession:
 class Http:
     pools = True
     resumes_tls = True
+    proxied = False
 
     def __init__(self, module: str, *, blocking: bool) -> None:
         self.module = importlib.import_module(module)

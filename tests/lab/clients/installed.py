@@ -46,6 +46,7 @@ class Installed:
     backends = ("asyncio",)
     pools = False  # ours: nobody looks after the pools of strangers
     resumes_tls = True
+    proxied = False
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class Niquests:
     backends = ("asyncio",)
     pools = True
     resumes_tls = True
+    proxied = False
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:

@@ -65,6 +65,7 @@ class Own:
     errors: tuple[type[Exception], ...] = (pvdrace.PvdRaceError,)
     timeouts: tuple[type[Exception], ...] = (pvdrace.ConnectFailed,)
     resumes_tls = True
+    proxied = False
 
     @contextlib.asynccontextmanager
     async def open(

@@ -63,6 +63,7 @@ class OwnBlocking:
     errors: tuple[type[Exception], ...] = (pvdrace.PvdRaceError,)
     timeouts: tuple[type[Exception], ...] = (pvdrace.ConnectFailed,)
     resumes_tls = True
+    proxied = False
 
     @contextlib.contextmanager
     def open(

@@ -103,6 +103,7 @@ class AsyncRedis:
     errors: tuple[type[Exception], ...] = (redis.exceptions.ConnectionError,)
     timeouts: tuple[type[Exception], ...] = (redis.exceptions.TimeoutError,)
     resumes_tls = True
+    proxied = False
 
     @contextlib.asynccontextmanager
     async def open(

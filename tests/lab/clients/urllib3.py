@@ -35,6 +35,7 @@ class Blocking:
     backends = ("asyncio",)
     pools = True
     resumes_tls = True
+    proxied = False
 
 
 class Urllib3(Blocking):

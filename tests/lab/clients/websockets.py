@@ -43,6 +43,7 @@ class WebSockets:
     errors: tuple[type[Exception], ...] = (OSError,)
     timeouts: tuple[type[Exception], ...] = (TimeoutError,)
     resumes_tls = True
+    proxied = False
 
     def __init__(self, name: str, backend: str, connect: Any) -> None:
         self.name = name
