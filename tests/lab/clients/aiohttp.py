@@ -36,6 +36,7 @@ class Aiohttp:
     blocking = False
     backends = ("asyncio",)
     pools = True
+    watches = True
     errors: tuple[type[Exception], ...] = (aiohttp.ClientConnectorError,)
     timeouts: tuple[type[Exception], ...] = (aiohttp.ConnectionTimeoutError,)
     resumes_tls = True

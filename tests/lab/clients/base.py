@@ -57,6 +57,10 @@ class Client(Protocol):
         """What it raises when the time is over; may be among `errors`."""
 
     @property
+    def watches(self) -> bool:
+        """Whether what is idle is closed as soon as its PvD may not be used, not with the next request."""
+
+    @property
     def resumes_tls(self) -> bool:
         """Whether TLS is part of the race: not where the client's hook ends before it."""
 

@@ -40,6 +40,7 @@ class AsyncCoreSession(CoreSession):
 
 class Core:
     pools = True
+    watches = False
     resumes_tls = True
     proxied = False
 

@@ -51,6 +51,7 @@ class Http:
         self.module = importlib.import_module(module)
         self.adapter = importlib.import_module(f"pvdrace.integrations.{module}")
         self.blocking = blocking
+        self.watches = not blocking
         self.name = f"{module}-blocking" if blocking else module
         self.backends: Sequence[str] = ("asyncio",) if blocking else ("asyncio", "trio")
         self.errors: tuple[type[Exception], ...] = (self.module.ConnectError,)

@@ -45,6 +45,7 @@ class Installed:
     blocking = True
     backends = ("asyncio",)
     pools = False  # ours: nobody looks after the pools of strangers
+    watches = False
     resumes_tls = True
     proxied = False
 

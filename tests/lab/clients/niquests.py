@@ -40,6 +40,7 @@ class Niquests:
     blocking = True
     backends = ("asyncio",)
     pools = True
+    watches = False
     resumes_tls = True
     proxied = False
 

@@ -62,6 +62,7 @@ class Own:
     blocking = False
     backends = ("asyncio", "trio")
     pools = False
+    watches = False
     errors: tuple[type[Exception], ...] = (pvdrace.PvdRaceError,)
     timeouts: tuple[type[Exception], ...] = (pvdrace.ConnectFailed,)
     resumes_tls = True

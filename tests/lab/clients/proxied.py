@@ -38,6 +38,7 @@ class Proxied:
     blocking = False
     backends = ("asyncio", "trio")
     pools = False  # ours: the proxy closes what it relays, the client looks after the rest
+    watches = False
     # A request for http: is answered by the proxy, a tunnel is refused.
     errors: tuple[type[Exception], ...] = (httpx2.ProxyError, httpx2.HTTPStatusError)
     timeouts: tuple[type[Exception], ...] = ()

@@ -100,6 +100,7 @@ class AsyncRedis:
     blocking = False
     backends = ("asyncio",)
     pools = True
+    watches = False
     errors: tuple[type[Exception], ...] = (redis.exceptions.ConnectionError,)
     timeouts: tuple[type[Exception], ...] = (redis.exceptions.TimeoutError,)
     resumes_tls = True

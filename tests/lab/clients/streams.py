@@ -57,6 +57,7 @@ class Streams:
 
     blocking = False
     pools = False
+    watches = False
     errors: tuple[type[Exception], ...] = (OSError,)
     timeouts: tuple[type[Exception], ...] = (OSError,)
     resumes_tls = True

@@ -34,6 +34,7 @@ class Blocking:
     blocking = True
     backends = ("asyncio",)
     pools = True
+    watches = False
     resumes_tls = True
     proxied = False
 

@@ -40,6 +40,7 @@ class WebSocketSession:
 class WebSockets:
     blocking = False
     pools = False
+    watches = False
     errors: tuple[type[Exception], ...] = (OSError,)
     timeouts: tuple[type[Exception], ...] = (TimeoutError,)
     resumes_tls = True
