@@ -33,9 +33,9 @@ async def main(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("host")
     parser.add_argument("port", type=int)
-    parser.add_argument("--backend", default="asyncio")
+    parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     arguments = parser.parse_args()
     anyio.run(main, arguments.host, arguments.port, backend=arguments.backend)

@@ -28,4 +28,7 @@ def main(command: list[str]) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", nargs=argparse.REMAINDER)
-    sys.exit(main(parser.parse_args().command))
+    arguments = parser.parse_args()
+    if not arguments.command:
+        parser.error("which command? For instance: curl -sS -m 5 https://www.example.test/")
+    sys.exit(main(arguments.command))

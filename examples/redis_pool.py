@@ -5,11 +5,12 @@ Run it: python examples/redis_pool.py redis://cache.example.com/
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 
 import redis.asyncio
 
+import pvdrace
 from pvdrace.integrations.redis import AsyncPvdConnectionPool
 
 
@@ -22,7 +23,11 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("url")
     try:
-        asyncio.run(main(sys.argv[1]))
+        asyncio.run(main(parser.parse_args().url))
     except redis.exceptions.RedisError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
+        report = pvdrace.report_of(error)
+        why = f" ({report.summary()})" if report else ""
+        raise SystemExit(f"{type(error).__name__}: {error}{why}") from None

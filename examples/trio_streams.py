@@ -5,8 +5,8 @@ Run it: python examples/trio_streams.py www.example.com 443
 
 from __future__ import annotations
 
+import argparse
 import ssl
-import sys
 
 import trio
 
@@ -28,4 +28,8 @@ async def main(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    arguments = parser.parse_args()
+    trio.run(main, arguments.host, arguments.port)

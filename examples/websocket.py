@@ -5,9 +5,9 @@ Run it: python examples/websocket.py wss://www.example.com/ [CA-FILE]
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import ssl
-import sys
 from typing import Any
 
 from websockets.exceptions import InvalidHandshake
@@ -25,7 +25,11 @@ async def main(uri: str, ca_file: str | None) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("uri")
+    parser.add_argument("ca_file", nargs="?", help="trust only this authority")
+    arguments = parser.parse_args()
     try:
-        asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))
+        asyncio.run(main(arguments.uri, arguments.ca_file))
     except (OSError, InvalidHandshake) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None

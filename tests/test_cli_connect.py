@@ -77,6 +77,27 @@ def connector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeConne
 
 
 @pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["--prohibit", "pvd:wiffi"],
+            "--prohibit pvd:wiffi: none is here, did you mean 'wifi'?; there are eth, wifi",
+        ),
+        (["--prefer", "pvd:x*"], "--prefer pvd:x*: none is here; there are eth, wifi"),
+        (["--prefer", "pvd:w*", "--avoid", "type:nothing", "--prohibit", "cost:variable"], ""),
+    ],
+)
+def test_a_pvd_that_is_named_and_not_here_is_remarked(
+    connector: type[FakeConnector], arguments: list[str], line: str
+) -> None:
+    """It may yet come, so it is no error; who has mistyped what to prohibit wants to know."""
+    connector.race = scenario(eth=pvd(v4=ok(5)), wifi=pvd(v4=ok(9)))
+    result = CliRunner().invoke(app, ["connect", "host", "443", *arguments])
+    assert result.exit_code == 0
+    assert result.stderr == (f"pvdrace: {line}\n" if line else "")
+
+
+@pytest.mark.parametrize(
     ("race", "code"),
     [
         (scenario(eth=pvd(v4=ok(5))), 0),

@@ -87,7 +87,7 @@ def test_a_signal_ends_it_when_the_connections_have_ended(tmp_path: Path, how: s
             proxy.process.send_signal(how)
             assert proxy.process.stderr is not None
             said = proxy.process.stderr.readline()
-            assert said == "pvdrace: ending: 1 connections, 10 s to drain\n"
+            assert said == "pvdrace: ending: 1 connection, 10 s to drain\n"
             with pytest.raises(subprocess.TimeoutExpired):
                 proxy.process.wait(0.3)
         assert proxy.end() == 0

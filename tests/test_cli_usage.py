@@ -78,9 +78,13 @@ def test_a_group_without_a_command_shows_help_as_an_error(arguments: list[str]) 
         (["--bogus"], "--bogus"),
         (["conect", "host", "1"], "conect"),
         (["connect", "host"], "PORT"),
-        (["connect", "host", "https"], "https"),
-        (["connect", "host", "0"], "1<=x<=65535"),
-        (["connect", "host", "65536"], "1<=x<=65535"),
+        (["connect", "host", "https"], "'https' is not a port from 1 to 65535"),
+        (["connect", "host", "1", "--history", __file__], "test_cli_usage.py is not a history of pvdrace"),
+        (["explain", "host", "1", "--history", __file__], "test_cli_usage.py is not a history of pvdrace"),
+        (["top", "--history", __file__], "test_cli_usage.py is not a history of pvdrace"),
+        (["top", "--interval", "0"], "'0' is not a number of seconds of at least 0.1"),
+        (["connect", "host", "0"], "is not a port from 1 to 65535"),
+        (["connect", "host", "65536"], "is not a port from 1 to 65535"),
         (["connect", "ho st/", "1"], "neither a host name nor an IP address"),
         (["connect", "fe80::1%", "1"], "neither a host name nor an IP address"),
         (["connect", " host", "1"], "must be a name or an address"),
@@ -194,7 +198,9 @@ def test_exit_codes_of_errors(error: PvdRaceError, code: int, capsys: pytest.Cap
     [
         (KeyboardInterrupt(), 130, ""),
         (click.Abort(), 130, ""),
-        (OSError(95, "Operation not supported"), 1, "pvdrace: [Errno 95] Operation not supported\n"),
+        (OSError(95, "Operation not supported"), 1, "pvdrace: Operation not supported\n"),
+        (OSError(21, "Is a directory", "/tmp"), 1, "pvdrace: /tmp: Is a directory\n"),
+        (OSError("the kernel says no"), 1, "pvdrace: the kernel says no\n"),
     ],
 )
 def test_exit_codes_of_circumstances(

@@ -55,8 +55,9 @@ def run_inside(lab: Lab, example: str, *arguments: str) -> str:
 
 
 def test_every_example_is_run_here() -> None:
-    """Or where its client is: `tests/apart`."""
-    texts = [Path(__file__), *Path(__file__).with_name("apart").glob("*.py")]
+    """Or beside the server that it needs, or where its client is: `tests/apart`."""
+    here = Path(__file__)
+    texts = [here, here.with_name("test_examples_servers.py"), *here.with_name("apart").glob("*.py")]
     text = "".join(path.read_text("utf-8") for path in texts)
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
 
@@ -130,6 +131,68 @@ def test_httpx2_where_policy_leaves_nobody(lab: Lab, backend: str) -> None:
     assert process.returncode == 1
     assert process.stderr.startswith(f"ConnectError: {lab.name}:443: ")
     assert "prohibited by interface:*" in process.stderr
+
+
+@in_lab
+@BACKENDS
+def test_httpx_where_a_portal_stands_before_the_default_link(lab: Lab, backend: str) -> None:
+    """The blocking client, then the asynchronous one."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "httpx_client.py", f"https://{lab.name}/", "--backend", backend)
+    assert printed == "200 wifi through wifi\n" * 2
+
+
+@in_lab
+def test_httpx_where_nothing_works(lab: Lab) -> None:
+    for link in lab:
+        link.reset()
+    process = lab.run(command("httpx_client.py", f"https://{lab.name}/"))
+    assert process.returncode == 1
+    assert "all attempts failed" in process.stderr
+    assert process.stderr.splitlines()[-1].startswith(f"ConnectError: {lab.name}:443: ")
+
+
+@in_lab
+def test_httpx2_blocking_where_the_default_link_loses_everything(lab: Lab) -> None:
+    lab["eth"].blackhole()
+    urls = [f"https://{lab.name}/{path}" for path in "ab"]
+    printed = run_inside(lab, "httpx2_blocking.py", *urls, "--avoid", "pvd:wifi")
+    assert printed.splitlines() == [f"{url}: 200 lte" for url in urls]
+
+
+@in_lab
+def test_httpx2_blocking_where_nothing_works(lab: Lab) -> None:
+    for link in lab:
+        link.reset()
+    printed = run_inside(lab, "httpx2_blocking.py", f"https://{lab.name}/")
+    assert printed.startswith(f"https://{lab.name}/: ")
+    assert "wifi v6 refused" in printed
+
+
+@in_lab
+@BACKENDS
+def test_httpcore2_pool(lab: Lab, backend: str) -> None:
+    """What policy forbids meanwhile is closed in the pool, and the next race goes elsewhere."""
+    lab["eth"].portal()
+    printed = run_inside(lab, "httpcore2_pool.py", f"https://{lab.name}/", "--backend", backend)
+    assert printed == "200 wifi through wifi\n200 lte through lte\n"
+
+
+@in_lab
+def test_urllib3_pool_where_a_portal_stands_before_the_default_link(lab: Lab) -> None:
+    lab["eth"].portal()
+    printed = run_inside(lab, "urllib3_pool.py", f"https://{lab.name}/")
+    assert printed.startswith("200 wifi\n200 wifi\n")
+    assert "wrong certificate" in printed
+    assert "wifi won" in printed
+
+
+@in_lab
+def test_urllib3_pool_where_policy_leaves_nobody(lab: Lab) -> None:
+    process = lab.run(command("urllib3_pool.py", f"https://{lab.name}/", "--prohibit", "interface:*"))
+    assert process.returncode == 1
+    assert process.stdout.endswith("lost: no usable provisioning domain\n")
+    assert process.stderr.startswith("NewConnectionError: ")
 
 
 @in_lab

@@ -92,7 +92,7 @@ async def site(address: str, port: int = 0, context: ssl.SSLContext | None = Non
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"...")
-        await asyncio.sleep(30)
+        await asyncio.sleep(float(request.query.get("seconds", "30")))
         return response
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -333,6 +333,23 @@ async def test_policy_label_and_family(dns: Dns, way: Way) -> None:
                 assert session.connector.family == family
 
 
+async def test_what_comes_back_to_the_pool_late_goes_too(dns: Dns, way: Way) -> None:
+    """A connection that is in use when policy changes is not interrupted, and does not idle afterwards."""
+    async with site("127.0.0.2") as port, connector(dns, dns) as both, opened(both, way) as session:
+        own = session.connector
+        assert isinstance(own, PvdConnector)
+        for policy, kept in ((None, True), (pvdrace.Policy(require=["pvd:b"]), False)):
+            async with session.get(f"http://{HOST}:{port}/wait?seconds=0.1") as response:
+                assert response.connection is not None
+                transport = response.connection.transport
+                own.policy = policy
+                assert await response.read() == b"..."
+            assert transport is not None
+            assert transport.is_closing() is not kept
+        assert await get(session, f"http://{HOST}:{port}") == "127.0.0.2"
+        assert [report.winner.pvd for report in REPORTS[session] if report.winner] == ["a", "a", "b"]
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
@@ -342,7 +359,8 @@ async def test_policy_label_and_family(dns: Dns, way: Way) -> None:
         ({"race": "fast"}, ValueError, "race must be"),
         ({"policy": "pvd:a"}, ValueError, r"policy must be a pvdrace\.Policy"),
         ({"family": 99}, ValueError, "family must be"),
-        ({"connector": aiohttp}, TypeError, r"connector must be a pvdrace\.Connector, not module"),
+        ({"connector": aiohttp}, TypeError, r"connector must be a pvdrace\.Connector, not <module"),
+        ({"label": 3}, ValueError, "label must be a word, not 3"),
     ],
 )
 async def test_what_cannot_be_is_refused(options: dict[str, Any], kind: type[Exception], words: str) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ssl
-import struct
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,11 +14,11 @@ import trustme
 import pvdrace
 import pvdrace.sync
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, connector, trusting
+from postgres import postgres
 from pvdrace.integrations.asyncpg import RacingLoop
 
 pytestmark = pytest.mark.asyncio
 
-SSL_REQUEST = 80877103
 LOGIN: dict[str, Any] = {"user": "test", "database": "test", "password": "none"}
 
 
@@ -41,51 +38,6 @@ def dns() -> Iterator[Dns]:
 async def one(dns: Dns) -> AsyncIterator[pvdrace.Connector]:
     async with connector(dns) as only:
         yield only
-
-
-def message(kind: bytes, content: bytes) -> bytes:
-    return kind + struct.pack("!i", len(content) + 4) + content
-
-
-class Postgres:
-    """The start of a session, and ``SELECT 1`` in the simple protocol; TLS where it has a context."""
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self.context = context
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError, ssl.SSLError):
-            await self.talk(reader, writer)
-        writer.close()
-
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        start = await self.packet(reader)
-        if start[:4] == struct.pack("!i", SSL_REQUEST):
-            writer.write(b"S" if self.context else b"N")
-            if self.context:
-                await writer.start_tls(self.context)
-            start = await self.packet(reader)
-        assert start[:4] == struct.pack("!hh", 3, 0)
-        writer.write(message(b"R", struct.pack("!i", 0)))
-        writer.write(message(b"S", b"server_version\x0017.0\0"))
-        writer.write(message(b"S", b"client_encoding\0UTF8\0"))
-        writer.write(message(b"K", struct.pack("!ii", 1, 1)))
-        writer.write(message(b"Z", b"I"))
-        while (kind := await reader.readexactly(1)) != b"X":
-            await self.packet(reader)
-            if kind == b"Q":
-                writer.write(message(b"C", b"SELECT 1\0") + message(b"Z", b"I"))
-
-    @staticmethod
-    async def packet(reader: asyncio.StreamReader) -> bytes:
-        (length,) = struct.unpack("!i", await reader.readexactly(4))
-        return await reader.readexactly(length - 4)
-
-
-@contextlib.asynccontextmanager
-async def postgres(context: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[int]:
-    async with await asyncio.start_server(Postgres(context), "127.0.0.2", 0, **options) as server:
-        yield server.sockets[0].getsockname()[1]
 
 
 @pytest.mark.parametrize("tls", ["none", "SSLRequest", "direct"])

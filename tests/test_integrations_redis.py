@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio.to_thread
@@ -119,6 +120,31 @@ async def test_a_connection_that_policy_now_forbids_is_closed(client: Client, dn
             with pytest.raises(redis.exceptions.ConnectionError, match="prohibited by pvd:a") as raised:
                 await client.do(pool, "PING")
             assert raised.value.report is pvdrace.report_of(raised.value)  # type: ignore[attr-defined]
+
+
+def test_no_thread_takes_a_connection_while_those_that_idle_are_looked_at(dns: Dns) -> None:
+    """Else it could be closed in its hands."""
+    with serving(Redis("127.0.0.2")) as server, pvdrace.sync.Connector(pvds(dns)) as connector:
+        pool: Any = PvdConnectionPool(
+            host=HOST, port=server.server_address[1], connector=connector, protocol=2
+        )
+        with contextlib.closing(pool), ThreadPoolExecutor(1) as other:
+            pool.release(pool.get_connection())
+            (idle,) = pool._available_connections
+            free: list[bool] = []
+
+            def taken() -> bool:
+                got: bool = pool._lock.acquire(False)
+                if got:
+                    pool._lock.release()
+                return got
+
+            def look() -> None:
+                free.append(other.submit(taken).result())
+
+            idle.close_if_unfit = look
+            assert pool.get_connection() is idle
+    assert not free[0]  # it is asked again on its way out, and belongs to this thread by then
 
 
 async def test_time_is_for_the_whole_race(client: Client) -> None:

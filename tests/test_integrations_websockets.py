@@ -126,13 +126,13 @@ async def test_the_opening_timeout_is_for_the_whole_race(connect: Any, one: pvdr
     hole = BlackHole("127.0.0.2", 0)
     port = hole.socks[0].getsockname()[1]
     with closing(hole), pytest.raises(TimeoutError, match="timed out during opening handshake") as raised:
-        async with connect(f"ws://{HOST}:{port}/", connector=one, open_timeout=0.3):
+        async with connect(f"ws://{HOST}:{port}/", connector=one, open_timeout=1.5):
             pass
     report = pvdrace.report_of(raised.value)
     assert report is not None
     assert report is raised.value.report  # type: ignore[attr-defined]
     assert report.attempts[0].remote == "127.0.0.2"
-    assert report.elapsed < 0.3
+    assert report.elapsed < 1.5
 
 
 async def test_errors_are_those_of_websockets(connect: Any, one: pvdrace.Connector) -> None:
@@ -180,13 +180,20 @@ async def test_to_an_http_proxy_it_is_the_proxy_that_is_raced_to(
 
 async def test_cancelled_it_leaves_no_connection(connect: Any, one: pvdrace.Connector) -> None:
     mute = Server("127.0.0.2", mute=True)
+
+    async def hold(url: str) -> None:
+        async with connect(url, connector=one):
+            raise AssertionError("nobody has answered")
+
     with closing(mute):
         for scheme in ("ws", "wss"):
-            with anyio.move_on_after(0.1) as scope:
-                async with connect(f"{scheme}://{HOST}:{mute.port}/", connector=one):
-                    pass
-            assert scope.cancelled_caught
-            await anyio.sleep(0.01)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(hold, f"{scheme}://{HOST}:{mute.port}/")
+                for _ in range(3000):  # until it waits for an answer that never comes
+                    if mute.kept:
+                        break
+                    await anyio.sleep(0.01)
+                tasks.cancel_scope.cancel()
             peer = mute.kept.pop()
             peer.settimeout(5)
             with contextlib.suppress(ConnectionResetError):

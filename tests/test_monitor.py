@@ -183,6 +183,7 @@ async def test_a_changed_resolv_conf_makes_it_stale(
     two_links: None, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no event for it, so it is looked at: once in a while, when somebody asks."""
+    monkeypatch.setattr("pvdrace.seen.DNS_INTERVAL", 3600)  # however slow the machine is
     with monitoring(root) as monitor:
         await monitor.open()
         assert not monitor.stale()
@@ -418,11 +419,12 @@ async def test_no_descriptor_is_left(two_links: None, root: Path) -> None:
                         pass
 
     await once()
-    before = sorted(os.listdir("/proc/self/fd"))
+    gc.collect()  # what other tests have left behind goes before, and may go meanwhile
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         await once()
     gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_an_open_that_fails_leaves_no_descriptor(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 
@@ -10,7 +11,7 @@ import pytest
 
 from loopback import BlackHole, Server, closing
 from pvdrace.net import lingering
-from pvdrace.net.lingering import Lingering
+from pvdrace.net.lingering import LeavingSocket, Lingering
 
 pytestmark = pytest.mark.anyio
 
@@ -171,3 +172,65 @@ def test_what_is_closed_already_is_nothing_to_linger() -> None:
     sock.close()
     left.release(sock)
     assert len(left) == 0
+
+
+async def test_one_that_would_come_back_by_itself_goes_too() -> None:
+    server = Server("127.0.0.2")
+    with closing(server):
+        left = Lingering(time.monotonic)
+        sock = LeavingSocket.of(connecting("127.0.0.2", server.port), left)
+        left.release(sock)
+        with anyio.fail_after(10):
+            await left.settle(sock)
+        assert sock.fileno() == -1
+        assert len(left) == 0
+
+
+def test_the_child_of_a_fork_ends_nothing_that_is_its_parents() -> None:
+    listener = socket.create_server(("127.0.0.2", 0))
+    left = Lingering(time.monotonic)
+    sock = LeavingSocket.of(connecting(*listener.getsockname()), left)
+    peer, _ = listener.accept()
+    child = os.fork()
+    if child == 0:
+        sock.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    sock.send(b"still here")
+    peer.settimeout(10)
+    assert peer.recv(64) == b"still here"
+    for each in (sock, peer, listener):
+        each.close()
+    left.close()
+
+
+async def test_a_peer_that_never_stops_sending_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads as long as there is something to read would stay here for as long as the peer sends."""
+    monkeypatch.setattr(lingering, "PATIENCE", 0.05)
+    listener = socket.create_server(("127.0.0.2", 0))
+    left = Lingering(time.monotonic)
+    flooded = Endless(connecting(*listener.getsockname()))
+    peer, _ = listener.accept()
+    left.release(flooded)
+    peer.send(b"x")
+    with anyio.fail_after(10):
+        await left.settle()
+    assert flooded.reads > 0
+    peer.close()
+    listener.close()
+
+
+class Endless(socket.socket):
+    """There is always more to read from it; after very much of that it says so."""
+
+    reads = 0
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(fileno=sock.detach())
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags:
+            return super().recv(size, flags)
+        self.reads += 1
+        assert self.reads < 1_000_000, "it never stopped"
+        return b"x"

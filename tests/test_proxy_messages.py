@@ -421,6 +421,26 @@ def test_framing_cannot_be_taken_back() -> None:
     assert (b"content-length", b"3") in list(origin.headers)
 
 
+@pytest.mark.parametrize(
+    ("version", "fields"),
+    [
+        ("1.1", (("Content-Length", "3"), ("Transfer-Encoding", "chunked"))),
+        ("1.1", (("Transfer-Encoding", "chunked"), ("Content-Length", "3"))),
+        ("1.0", (("Transfer-Encoding", "chunked"),)),
+    ],
+)
+def test_a_request_that_may_end_in_two_places_is_not_passed_on(
+    version: str, fields: tuple[tuple[str, str], ...]
+) -> None:
+    """Whoever reads it behind us might take the rest of it for another request (RFC 9112 s11.2)."""
+    asked = h11.Request(
+        method="POST", target="http://a.example/", headers=[("Host", "x"), *fields], http_version=version
+    )
+    with pytest.raises(BadRequest, match=r"RFC 9112 s6\.1") as caught:
+        to_origin(asked, target(asked))
+    assert caught.value.status == 400
+
+
 def test_max_forwards() -> None:
     """RFC 9110 s7.6.2."""
     asked = request("OPTIONS", "http://a.example", ("Max-Forwards", "2"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trustme
 from anyio.abc import SocketStream
@@ -24,7 +26,9 @@ import pvdrace
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
 from pvdrace.config import Configuration, parse
 from pvdrace.proxy import Listen, Proxy, ProxySettings, User, Way, first_flight, http_session
+from pvdrace.proxy.dialling import Dialled, Dialler
 from pvdrace.proxy.relay import LARGE
+from pvdrace.proxy.server import _next_client
 
 pytestmark = pytest.mark.anyio
 
@@ -738,6 +742,54 @@ async def test_two_addresses_share_the_room() -> None:
                     assert (await exactly(stream, 12))[:4] == b"\x05\x00\x05\x00"
 
 
+class Fickle(socket.socket):
+    """A listener that tells of clients that came to nothing before it has one."""
+
+    errors = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            first, *self.errors = self.errors  # type: ignore[assignment]
+            raise OSError(first, os.strerror(first))
+        return super().accept()
+
+
+async def test_a_client_that_came_to_nothing_is_not_the_end() -> None:
+    with Fickle() as listener, socket.socket() as peer:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        peer.connect(listener.getsockname())
+        with anyio.fail_after(10):
+            client, address = await _next_client(listener, anyio.Semaphore(1))
+        assert address == peer.getsockname()
+        client.close()
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_dropped_as_it_has_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By `Dialler.drop`, which knows whether it has to go quietly."""
+    with target(echo) as port:
+        async with pvdrace.Connector(NOTHING) as connector:
+            dialler = Dialler(connector, ProxySettings(allow_local=True), None)
+            dropped: list[socket.socket] = []
+
+            async def drop(dialled: Dialled) -> None:
+                await anyio.lowlevel.checkpoint()
+                dropped.append(dialled.sock)
+                dialled.sock.close()
+
+            async def accept(bound: tuple[str, int]) -> None:
+                await anyio.sleep_forever()
+
+            monkeypatch.setattr(dialler, "drop", drop)
+            with anyio.move_on_after(0.1) as scope:
+                await dialler.dial("127.0.0.1", port, None, accept)
+            assert scope.cancelled_caught
+            assert len(dropped) == 1
+
+
 async def test_a_thousand_connections_at_once() -> None:
     """All of them open at once, each of them heard, and none of them left."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -890,6 +942,17 @@ async def test_the_log_has_hosts_at_debug_alone_and_no_secrets(caplog: pytest.Lo
     assert f"user=work 127.0.0.1:{port} via loopback 127.0.0.1" in text
     assert all(word not in text for word in ("secret", token, "path", "query"))
     assert {record.levelno for record in caplog.records if record.name == "pvdrace.proxy"} == {logging.DEBUG}
+
+
+async def test_no_name_of_a_host_makes_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does it speak to the terminal that the log is shown in."""
+    caplog.set_level(logging.DEBUG, "pvdrace.proxy")
+    async with serving() as proxy, client(proxy) as stream:
+        await stream.send(GREETING + wanted(80, "a\n127.0.0.1:9 user=root x\x1b[2J"))
+        assert (await exactly(stream, 12))[3] != 0
+    lines = [record.getMessage() for record in caplog.records if record.name == "pvdrace.proxy"]
+    assert any("[a 127.0.0.1:9 user=root x [2J]:80: " in line for line in lines)
+    assert all(line.isprintable() for line in lines)
 
 
 # ---------------------------------------------------------------------- first flights

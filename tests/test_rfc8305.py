@@ -512,3 +512,10 @@ def test_an_answer_that_is_no_address_is_skipped_and_said() -> None:
     race = scenario(wifi=pvd(dns=20, v4=ok(30), answers=("not:an:address", "198.51.100.1")))
     assert race.won
     assert [(s.pvd, s.address) for s in race.report.skipped] == [("wifi", "not:an:address")]
+
+
+def test_a_time_is_told_in_milliseconds_at_most() -> None:
+    """A client that passes on what is left of its own time has no round number."""
+    race = scenario(timeout=0.9992186250019, wifi=pvd(dns=20, v4=blackhole))
+    assert "timeout 0.999 s" in race.report.summary()
+    assert "0.9992" not in race.report.summary()

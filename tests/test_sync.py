@@ -24,6 +24,7 @@ import trustme
 import pvdrace
 import pvdrace.sync
 from loopback import BlackHole, Server, certificate_for, closing, trusting
+from pvdrace.net import lingering
 from pvdrace.sync import Connector, installed
 from pvdrace.sync.errors import as_os_error
 from pvdrace.sync.paused import PausedSocket
@@ -298,6 +299,73 @@ def test_a_provisional_connection_that_nobody_wants(connector: Connector, server
     assert settled(before) == before
 
 
+class Forgotten:
+    """A race that nobody has a name for any more."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_the_garbage_collector_finds_waits_for_nobody(connector: Connector) -> None:
+    """It comes in the midst of anything: when another thread is at work, or this one is."""
+    races: Any = connector._races
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with races.lock:
+            held.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    elsewhere, here = Forgotten(), Forgotten()
+    races.forget(elsewhere)
+    assert not done.is_set()
+    assert not elsewhere.closed
+    done.set()
+    holder.join()
+    with races.lock:
+        races.forget(here)
+        assert not here.closed
+    connector.snapshot()
+    assert elsewhere.closed
+    assert here.closed
+
+
+def test_to_close_waits_no_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another thread goes on releasing."""
+    monkeypatch.setattr(lingering, "PATIENCE", 0.2)
+    hole = BlackHole("127.0.0.2", 0)
+    connector = Connector()
+    connector.snapshot()
+    begun, over = threading.Event(), threading.Event()
+
+    def release() -> None:
+        while not over.wait(0.02):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(hole.socks[0].getsockname())
+            connector._races.lingering.release(sock)
+            begun.set()
+
+    with closing(hole):
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        assert begun.wait(10)
+        closing_it = threading.Thread(target=connector._races.lingering.wait)
+        closing_it.start()
+        closing_it.join(5)
+        waits = closing_it.is_alive()
+        over.set()
+        for thread in (releasing, closing_it):
+            thread.join()
+        connector.close()
+    assert not waits
+
+
 def test_tls_that_fails_everywhere_says_why(connector: Connector, portal_first: Server) -> None:
     with pytest.raises(pvdrace.ConnectFailed, match="wrong certificate") as raised:
         connector.begin(NAME, portal_first.port).secure(ssl.create_default_context())
@@ -505,7 +573,7 @@ def test_installed_is_nested(connector: Connector, server: Server) -> None:
 def test_installed_by_several_threads_each_has_its_own(connector: Connector, server: Server) -> None:
     """One that has entered no block follows the first; leaving in any order puts everything back."""
     ban = pvdrace.Policy(prohibit=["pvd:loopback"])
-    barrier, outcomes = threading.Barrier(3, timeout=10), {}
+    barrier, outcomes = threading.Barrier(3, timeout=60), {}
 
     def outcome() -> str:
         try:
@@ -519,10 +587,12 @@ def test_installed_by_several_threads_each_has_its_own(connector: Connector, ser
             barrier.wait()
             outcomes["strict"] = outcome()
             barrier.wait()
+            barrier.wait()
 
     def bystander() -> None:
         barrier.wait()
         outcomes["bystander"] = outcome()
+        barrier.wait()
         barrier.wait()
 
     threads = [threading.Thread(target=work) for work in (strict, bystander)]
@@ -531,6 +601,7 @@ def test_installed_by_several_threads_each_has_its_own(connector: Connector, ser
             thread.start()
         barrier.wait()
         outcomes["first"] = outcome()
+        barrier.wait()  # all three have connected
     barrier.wait()  # the first is out, another is still in
     for thread in threads:
         thread.join(10)
@@ -558,6 +629,12 @@ def test_installed_many_threads_come_and_go(connector: Connector, server: Server
 
 def test_installed_takes_no_connector_of_another_kind() -> None:
     with pytest.raises(TypeError, match=r"pvdrace\.sync\.Connector"), installed(pvdrace.Connector()):  # type: ignore[arg-type]
+        pass
+
+
+def test_installed_takes_no_policy_of_another_kind() -> None:
+    """Said when the block is entered: inside, clients would take it for a failure of the name."""
+    with pytest.raises(ValueError, match=r"policy must be a pvdrace\.Policy"), installed(policy="pvd:a"):  # type: ignore[arg-type]
         pass
 
 
@@ -685,6 +762,70 @@ def test_what_was_set_before_holds_for_the_winner(
             assert winner.gettimeout() == 5
             assert winner.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ((socket.SOL_SOCKET, socket.SO_BINDTODEVICE), b"lo\0"),
+        ((socket.SOL_SOCKET, socket.SO_MARK), 7),
+        ((socket.IPPROTO_IP, 50), 1 << 24),
+    ],
+    ids=["SO_BINDTODEVICE", "SO_MARK", "IP_UNICAST_IF"],
+)
+def test_no_option_moves_it_out_of_its_path(
+    carrying: PausedSocket, option: tuple[int, int], value: Any, request: pytest.FixtureRequest
+) -> None:
+    """A connected socket may be bound anew by who may do so: what it says then leaves by that device."""
+    name = request.node.callspec.id
+    with pytest.raises(ValueError, match=f"{name} chooses a path behind the race's back"):
+        carrying.setsockopt(*option, value)
+    assert carrying.paused
+
+
+def test_who_does_not_block_makes_its_own_handshake(
+    connector: Connector, secure: Server, authority: trustme.CA
+) -> None:
+    with installed(connector):
+        sock = socket.create_connection((NAME, secure.port))
+        sock.setblocking(False)
+        made = trusting(authority).wrap_socket(sock, server_hostname=NAME, do_handshake_on_connect=False)
+        with made:
+            assert made.gettimeout() == 0
+            made.settimeout(10)
+            made.do_handshake()
+            assert made.recv(100) == b"hello\n"
+
+
+class Kept:
+    """Takes over what has to leave quietly."""
+
+    def __init__(self) -> None:
+        self.socks: list[socket.socket] = []
+
+    def release(self, sock: socket.socket, replies: int = 1) -> None:
+        self.socks.append(sock)
+
+
+@pytest.mark.parametrize("fails", ["the handshake", "an argument"])
+def test_tls_that_fails_later_leaves_quietly_where_it_has_to(
+    connector: Connector, server: Server, fails: str
+) -> None:
+    """The module ``ssl`` just closes a socket when the handshake fails, and that of the caller with it."""
+    kept: Any = Kept()
+    with installed(connector):
+        sock: Any = socket.create_connection((NAME, server.port), 10)
+        assert sock.recv(100) == b"hello\n"
+        sock.lingering = kept
+        name = NAME if fails == "the handshake" else ""
+        with pytest.raises((ssl.SSLError, OSError, ValueError)):
+            ssl.create_default_context().wrap_socket(sock, server_hostname=name)
+    if fails == "an argument":
+        assert not kept.socks
+        sock.close()
+    (left,) = kept.socks
+    assert left.fileno() >= 0
+    left.close()
 
 
 def test_closed_before_it_was_used_it_leaves_nothing(connector: Connector, server: Server) -> None:

@@ -86,7 +86,8 @@ case $what in
     demo) set -- -e '.[trio,cli,lab]' ;;
     test) set -- -e '.[trio,cli,lab,proxy]' --group test ;;
     bench) set -- -e '.[trio,cli,lab,proxy]' --group test --group bench ;;
-    docs) set -- -e '.[trio,cli,lab,proxy]' --group docs ;;
+    docs) # the API is read from the modules, each of which imports its client
+        set -- -e '.[trio,cli,lab,proxy,opentelemetry,prometheus]' --group docs --group clients ;;
     oldest) # the tools of the tests, with the oldest client libraries that the adapters are for
         # shellcheck disable=SC2046
         set -- -e '.[trio,cli,lab,proxy]' --group runner $("$venv/bin/python" tools/lowest.py clients) ;;

@@ -93,6 +93,13 @@ def check_label(label: object) -> str | None:
     raise ValueError(f"label must be a word, not {label!r}")
 
 
+def check_kind(connector: object, kind: type) -> None:
+    """TypeError for a connector that is not of this kind; None is one of every kind."""
+    if connector is not None and not isinstance(connector, kind):
+        wanted = f"{kind.__module__.removesuffix('.connector')}.{kind.__name__}"
+        raise TypeError(f"connector must be a {wanted}, not {connector!r}")
+
+
 def requirements(policy: Policy | None) -> list[tuple[str, Policy]]:
     """What the call itself requires, as the only layer: whoever could run then is kept off by policy."""
     return [("call", Policy(require=policy.require, min_rate=policy.min_rate))] if policy else []
@@ -144,11 +151,16 @@ def failure(
         kind = NoUsablePvd
     elif reason == NOBODY and not report.attempts:
         kind = PolicyProhibited if prohibited else NoUsablePvd
-    elif reason.startswith(TIMEOUT) or report.attempts or report.skipped or not report.lookups:
+    elif timed_out(report) or report.attempts or report.skipped or not report.lookups:
         kind = ConnectFailed
     else:
         kind = ResolutionFailed
     return kind(report.summary(), report)
+
+
+def timed_out(report: RaceReport | None) -> bool:
+    """Whether a race was lost because its time was over."""
+    return report is not None and (report.failure or "").startswith(TIMEOUT)
 
 
 def _left_to_portals(report: RaceReport) -> bool:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from .calls import check_kind
 from .connector import Connector
 
 if TYPE_CHECKING:
@@ -63,13 +64,8 @@ def given_or_default(connector: Connector | None) -> Connector:
 
     Raises TypeError for what is no `pvdrace.Connector`, such as one that blocks.
     """
-    if connector is None:
-        return default_connector()
-    if not isinstance(connector, Connector):
-        raise TypeError(
-            f"connector must be a pvdrace.Connector: this client is asynchronous, not {connector!r}"
-        )
-    return connector
+    check_kind(connector, Connector)
+    return connector or default_connector()
 
 
 _defaults = threading.local()

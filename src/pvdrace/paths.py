@@ -38,7 +38,7 @@ class Path(NamedTuple):
 
     def under(self, policy: Policy | None) -> Path:
         """The same way, asked about under another policy of the call."""
-        return self._replace(policy=policy)
+        return self if policy is self.policy else self._replace(policy=policy)
 
 
 def objection(path: Path, pvds: PvdSet, ranking: Ranking) -> str | None:

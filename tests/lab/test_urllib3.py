@@ -67,8 +67,10 @@ def test_a_connection_that_comes_back_late_is_asked_too(t2: Lab) -> None:
         late: Any = http.request("GET", url, preload_content=False)
         http.policy = policy(prohibit="pvd:wA")
         assert word(http.request("GET", url)) == "wB"
+        connection = late.connection
         assert late.read().strip() == b"wA"
         late.release_conn()
+        assert connection.sock is None, "it does not idle, either"
         for _ in range(2):
             assert word(http.request("GET", url)) == "wB"
 

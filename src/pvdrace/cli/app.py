@@ -35,6 +35,10 @@ class Program(click.Group):
 
     def run(self) -> int:
         """Run with the arguments of the process; the exit code."""
+        import logging
+
+        if logging.lastResort is not None:  # what prints warnings where nothing else is set up
+            logging.lastResort.setFormatter(logging.Formatter("pvdrace: %(message)s"))
         code: int = self.main(prog_name="pvdrace", standalone_mode=False)
         return code
 

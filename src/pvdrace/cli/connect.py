@@ -10,6 +10,7 @@ import click
 from ..model import Reachability
 from .exits import PORTALS, complain
 from .options import (
+    Port,
     config_option,
     configuration_from,
     history_option,
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Race to HOST and PORT once, print the timeline.")
 @click.argument("host")
-@click.argument("port", type=click.IntRange(1, 65535))
+@click.argument("port", type=Port())
 @click.option("--tls", is_flag=True, help="A winner must have done TLS with a certificate that verifies.")
 @click.option("--ca-file", metavar="FILE", help="Trust these authorities (PEM) instead of the system's.")
 @policy_options
 @timeout_option("For the whole race.")
-@history_option
+@history_option("Begin with what past connections taught, and learn from this one.")
 @json_option
 @picture_options
 @config_option
@@ -58,6 +59,7 @@ def connect(
     import anyio
 
     from ..calls import check_endpoint
+    from .describe import absent
 
     if ca_file and not tls:
         raise click.UsageError("--ca-file is for --tls")
@@ -79,6 +81,9 @@ def connect(
             _show(report, as_json, pictures)
         raise
     code = 0 if report is None else _show(report, as_json, pictures)
+    if report is not None:
+        for line in absent(others, [ranked.pvd for each in report.ranking for ranked in each]):
+            complain(line, code)
     if portals:
         return complain(portals, PORTALS)
     if failure is not None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..model import Reachability
+from ..selectors import Selector, near
 from .output import Cell, cell
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ..model import ProvisioningDomain, Reached
 
 #: One column a fact, for pipes and wide terminals.
@@ -62,6 +65,19 @@ def differences(old: ProvisioningDomain, new: ProvisioningDomain) -> list[str]:
         for column, was, now in rows
         if was.lines != now.lines
     ]
+
+
+def absent(preferences: Mapping[str, Any], pvds: Sequence[ProvisioningDomain]) -> list[str]:
+    """A line for each PvD and interface that an option names and nobody has: mistyped, or yet to come."""
+    lines = []
+    for option in ("require", "prefer", "avoid", "prohibit"):
+        for text in preferences.get(option, ()):
+            selector = Selector.parse(text)
+            words = {"pvd": [pvd.name for pvd in pvds], "interface": [pvd.interface or "" for pvd in pvds]}
+            here = sorted(filter(None, words.get(selector.kind, ())))
+            if here and not any(selector.matches(pvd) for pvd in pvds):
+                lines.append(f"--{option} {text}: none is here{near(selector.pattern, here)}")
+    return lines
 
 
 def _from_to(old: tuple[str, ...], new: tuple[str, ...]) -> str:

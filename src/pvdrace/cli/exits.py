@@ -59,7 +59,7 @@ def guarded(work: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OTHER
     except OSError as error:
-        return complain(str(error), OTHER)
+        return complain(_of_the_system(error), OTHER)
 
 
 #: A group without a command; click has it from 8.2 on, and shows help with code 0 before that.
@@ -96,6 +96,12 @@ def only_portals(report: RaceReport, pvds: PvdSet | None = None) -> bool:
     if ranked:
         return all(pvd.name in left or pvd.reachability is Reachability.PORTAL for pvd in ranked)
     return any(pvd.reachability is Reachability.PORTAL for pvd in excluded)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What went wrong and where, without the number of it."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror}" if error.strerror else str(error)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .exits import NO_PVD
+from .exits import NO_PVD, OK, complain
 from .options import (
+    Port,
     config_option,
     configuration_from,
     history_option,
@@ -18,16 +19,17 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..config.configuration import Configuration
+    from ..model import PvdSet
     from ..policy import Policy
     from ..ranking.explanation import Explanation
 
 
 @click.command(short_help="Which PvDs would run for HOST and PORT, and why.")
 @click.argument("host")
-@click.argument("port", type=click.IntRange(1, 65535))
+@click.argument("port", type=Port())
 @click.option("--tls", is_flag=True, help="For a connection with TLS: times are learnt apart.")
 @policy_options
-@history_option
+@history_option("Begin with what past connections taught.")
 @json_option
 @config_option
 def explain(
@@ -47,6 +49,7 @@ def explain(
     import anyio
 
     from ..calls import check_endpoint
+    from .describe import absent
 
     try:
         check_endpoint(host, port)
@@ -54,11 +57,13 @@ def explain(
         raise click.UsageError(str(error)) from None
     configuration, policy = configuration_from(profile), policy_from(**preferences)
     ready = "tls" if tls else "tcp"
-    explanation = anyio.run(_explain, host, port, configuration, history, policy, label, ready)
+    explanation, pvds = anyio.run(_explain, host, port, configuration, history, policy, label, ready)
     if as_json:
         click.echo(explanation.to_json(indent=2))
     else:
         _print(explanation)
+    for line in absent(preferences, list(pvds)):
+        complain(line, OK)
     return 0 if explanation.usable else NO_PVD
 
 
@@ -70,12 +75,13 @@ async def _explain(
     policy: Policy | None,
     label: str | None,
     ready: str,
-) -> Explanation:
+) -> tuple[Explanation, PvdSet]:
     from ..connector import Connector
 
     connector = Connector(config, history=history)
     try:  # not as a context manager: that would begin to probe
-        return await connector.explain(host, port, policy=policy, label=label, ready=ready)
+        explanation = await connector.explain(host, port, policy=policy, label=label, ready=ready)
+        return explanation, await connector.snapshot()
     finally:
         connector.close()
 

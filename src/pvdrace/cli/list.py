@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .exits import OK, complain
 from .options import config_file, config_option, json_option
 
 if TYPE_CHECKING:
+    from ..connector import Connector
     from ..model import PvdSet
 
 SCHEMA = "pvdrace.list/1"
@@ -45,6 +47,7 @@ async def _list(config: str | None, as_json: bool, probe: bool) -> None:
 
     connector = Connector(config)
     if probe:
+        _warn_of_no_probes(connector)
         async with connector:
             await connector.probe()
             pvds = await connector.snapshot()
@@ -60,6 +63,13 @@ async def _list(config: str | None, as_json: bool, probe: bool) -> None:
         click.echo(json.dumps({"schema": SCHEMA, "pvds": [values(pvd, now) for pvd in pvds]}, indent=2))
     else:
         _print(pvds)
+
+
+def _warn_of_no_probes(connector: Connector) -> None:
+    if not connector.probes:
+        from .probe import NOTHING
+
+        complain(NOTHING, OK)
 
 
 def _print(pvds: PvdSet) -> None:
@@ -78,6 +88,7 @@ async def _watch(config: str | None, as_json: bool, probe: bool) -> None:
 
     connector = Connector(config)
     if probe:
+        _warn_of_no_probes(connector)
         async with connector:
             await watch(connector, as_json)
     else:  # a connector that is not entered probes nothing

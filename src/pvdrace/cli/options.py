@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,14 +50,19 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def history_option(command: Command) -> Command:
-    """``--history FILE``."""
+def history_option(text: str, *, serves: bool = False) -> Callable[[Command], Command]:
+    """``--history FILE``, and what the command does with it.
+
+    Somebody else's file is an error, as it was mistyped; but for what ``serves``, which sets it aside as
+    every program does, and begins a new one.
+    """
     return click.option(
         "--history",
         metavar="FILE",
         envvar="PVDRACE_HISTORY",
-        help="Begin with what past connections taught, and learn from this one. Default: $PVDRACE_HISTORY.",
-    )(command)
+        callback=None if serves else _check_history,
+        help=f"{text} Default: $PVDRACE_HISTORY.",
+    )
 
 
 def policy_options(command: Command) -> Command:
@@ -126,6 +132,22 @@ def configuration_from(profile: str | None) -> Configuration | str | None:
     return read_configuration(config_file(), instead=profile)
 
 
+class Port(click.IntRange):
+    """A port that can be connected to."""
+
+    name = "port"
+
+    def __init__(self) -> None:
+        super().__init__(1, 65535)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or the error."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a port from 1 to 65535", param, ctx)
+
+
 class Seconds(click.FloatRange):
     """A number of seconds; help leaves its range out, and errors have it in words."""
 
@@ -139,7 +161,7 @@ class Seconds(click.FloatRange):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            least = "above 0" if self.min_open else "of at least 0"
+            least = "above 0" if self.min_open else f"of at least {self.min:g}"
             self.fail(f"{value!r} is not a number of seconds {least}", param, ctx)
 
 
@@ -164,6 +186,17 @@ def timeout_option(text: str, default: float | None = None) -> Callable[[Command
     return click.option(
         "--timeout", metavar="SECONDS", type=kind, callback=_check_finite, default=default, help=text
     )
+
+
+def _check_history(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    if name is not None:
+        from ..history_file import HistoryFile
+
+        kept = HistoryFile(name)
+        with suppress(OSError):  # one that cannot be read is not renamed either
+            if kept.path.is_file() and kept.is_something_else():
+                raise click.BadParameter(f"{kept.path} is not a history of pvdrace", context, parameter)
+    return name
 
 
 def _check_number(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:

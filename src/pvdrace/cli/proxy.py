@@ -54,7 +54,7 @@ def _time(name: str, text: str) -> Callable[[Command], Command]:
 @_time("idle-timeout", "Without a byte either way.")
 @_time("drain-timeout", "For connections to end when the proxy is stopped.")
 @policy_options
-@history_option
+@history_option("Begin with what past connections taught, and learn.", serves=True)
 @click.option("--verbose", "-v", is_flag=True, help="A line on stderr for each connection, with its host.")
 @config_option
 def proxy(
@@ -221,8 +221,10 @@ async def _run(
                             code = INTERRUPTED if number == signal.SIGINT else OK
                             tasks.cancel_scope.cancel()
                             return
+                        many = "" if proxy.connections == 1 else "s"
                         _say(
-                            f"ending: {proxy.connections} connections, {settings.drain_timeout:g} s to drain"
+                            f"ending: {proxy.connections} connection{many},"
+                            f" {settings.drain_timeout:g} s to drain"
                         )
                         proxy.stop()
 

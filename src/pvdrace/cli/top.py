@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after so many looks.")
 @click.option("--sort", type=click.Choice(ORDERS), default="rank", help="Default: rank.")
 @click.option("--live", metavar="DIRECTORY", help="Where processes tell of their races.")
-@history_option
+@history_option("Show what past connections taught, and rank by it.")
 @json_option
 @config_option
 def top(

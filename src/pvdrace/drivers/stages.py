@@ -137,7 +137,7 @@ def describe_stage(error: Exception) -> str:
     if isinstance(error, CheckFailed):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"wrong certificate: {error.verify_message}"
+        return f"wrong certificate: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, anyio.EndOfStream):

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import select
-import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..calls import check_label, check_policy
+from ..calls import check_label, check_policy, timed_out
 from ..errors import ConnectFailed, NoUsablePvd, ResolutionFailed, report_of
-from ..race.actions import TIMEOUT
+from ._options import check_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     from ..policy import Policy
@@ -27,19 +26,6 @@ if TYPE_CHECKING:
 #: What a race raises that is the client's `ConnectError`: no configuration error, which is the program's own.
 #: ValueError: of a URL's host.
 LOST = (NoUsablePvd, ResolutionFailed, ConnectFailed, OSError, ValueError)
-
-#: Options that choose the path of a packet: set on a connected socket, the first packets have left elsewhere.
-#: By number: Python has names for few.
-PATH_OPTIONS = {
-    (socket.SOL_SOCKET, 25): "SO_BINDTODEVICE",
-    (socket.SOL_SOCKET, 62): "SO_BINDTOIFINDEX",
-    (socket.SOL_SOCKET, 36): "SO_MARK",
-    (socket.SOL_SOCKET, 5): "SO_DONTROUTE",
-    (socket.IPPROTO_IP, 50): "IP_UNICAST_IF",
-    (socket.IPPROTO_IP, 8): "IP_PKTINFO",
-    (socket.IPPROTO_IPV6, 76): "IPV6_UNICAST_IF",
-    (socket.IPPROTO_IPV6, 50): "IPV6_PKTINFO",
-}
 
 
 class Words(NamedTuple):
@@ -73,18 +59,6 @@ class Setting:
         self._policy = check_policy(policy)
 
 
-def check_options(socket_options: Iterable[SocketOption] | None) -> list[SocketOption]:
-    """The options for a connected socket; ValueError for one that would come too late there."""
-    options = list(socket_options or ())
-    for option in options:
-        if name := PATH_OPTIONS.get((option[0], option[1])):
-            raise ValueError(
-                f"socket_options: {name} would be set when the first packets have left by another path: "
-                "say policy=Policy(require=['interface:NAME']) instead"
-            )
-    return options
-
-
 def check_source(local_address: str | None) -> str | None:
     """The address to come from; ValueError for what is none."""
     if local_address is None:
@@ -101,7 +75,8 @@ def check_source(local_address: str | None) -> str | None:
 def check_transport_options(options: dict[str, Any]) -> None:
     """ValueError for what a transport takes and a race cannot do, before anything is sent."""
     if options.get("socket_options") is not None:
-        options["socket_options"] = check_options(options["socket_options"])
+        options["socket_options"] = list(options["socket_options"])
+        check_options(options["socket_options"])
     check_source(options.get("local_address"))
 
 
@@ -129,8 +104,7 @@ def install(backend: Setting, transport: Any, words: Words, options: Mapping[str
 def connect_error(words: Words, error: Exception) -> Exception:
     """The core's exception for a race that was lost: ``ConnectTimeout`` if its time was over."""
     report = report_of(error)
-    over = report is not None and (report.failure or "").startswith(TIMEOUT)
-    kind = words.core.ConnectTimeout if over else words.core.ConnectError
+    kind = words.core.ConnectTimeout if timed_out(report) else words.core.ConnectError
     raised: Exception = kind(str(error))
     raised.report = report  # type: ignore[attr-defined]
     return raised

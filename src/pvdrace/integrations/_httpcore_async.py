@@ -12,12 +12,12 @@ import anyio
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
+from ..calls import check_kind
 from ..connector import Connector
 from ..default import default_connector
 from ._httpcore import (
     LOST,
     Setting,
-    check_options,
     check_source,
     connect_error,
     is_readable,
@@ -25,6 +25,7 @@ from ._httpcore import (
     stream_of,
     to_retire,
 )
+from ._options import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,8 +59,7 @@ class AsyncBackend(Setting):
         self, connector: Connector | None = None, *, policy: Policy | None = None, label: str | None = None
     ) -> None:
         super().__init__(policy, label)
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.Connector (asynchronous), not {connector!r}")
+        check_kind(connector, Connector)
         self._connector = connector
         self._fresh: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
 
@@ -85,7 +85,8 @@ class AsyncBackend(Setting):
         Raises the core's ``ConnectError`` or ``ConnectTimeout``, with ``.report``; ValueError for options
         that a race cannot have.
         """
-        options = check_options(socket_options)
+        options = list(socket_options or ())
+        check_options(options)
         source = check_source(local_address) or self.source
         connector = self.connector
         try:

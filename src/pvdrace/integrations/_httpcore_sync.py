@@ -6,17 +6,18 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..calls import check_kind
 from ..sync import Connector, default_connector
 from ._httpcore import (
     LOST,
     Setting,
-    check_options,
     check_source,
     connect_error,
     is_readable,
     retire,
     to_retire,
 )
+from ._options import check_options
 from ._tls_over import TlsOver
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ class Backend(Setting):
         self, connector: Connector | None = None, *, policy: Policy | None = None, label: str | None = None
     ) -> None:
         super().__init__(policy, label)
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.sync.Connector (blocking), not {connector!r}")
+        check_kind(connector, Connector)
         self._connector = connector
 
     @property
@@ -64,7 +64,8 @@ class Backend(Setting):
 
         As `AsyncBackend.connect_tcp`, errors too.
         """
-        options = check_options(socket_options)
+        options = list(socket_options or ())
+        check_options(options)
         source = check_source(local_address) or self.source
         connector = self.connector
         try:

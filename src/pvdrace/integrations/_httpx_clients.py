@@ -23,10 +23,23 @@ _TRANSPORT = (
 )
 
 
+_INSTEAD = {
+    "transport": "one that races is made here; give yours to the client itself",
+    "app": "nothing is connected to; give it to the client itself",
+    "proxies": "say proxy=, or mounts= with a racing transport for each",
+}
+
+
 def arguments(
     transport: Callable[..., Any], ours: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a client: a transport, and one for each proxy. ``ours`` are those of each of them."""
+    """The arguments of a client: a transport, and one for each proxy. ``ours`` are those of each of them.
+
+    Raises ValueError for what would bring in transports that do not race.
+    """
+    for name, instead in _INSTEAD.items():
+        if options.get(name) is not None:
+            raise ValueError(f"{name}= cannot be raced: {instead}")
     theirs = dict(options)
     own = {name: theirs.pop(name) for name in _TRANSPORT if name in theirs}
     own |= {"trust_env": theirs.get("trust_env", True), **ours}

@@ -25,7 +25,8 @@ import aiohttp
 import anyio
 
 from .. import Connector, Path, Policy, RaceReport
-from ..default import default_connector
+from ..calls import check_label, check_policy
+from ..default import given_or_default
 from ._aiohttp_call import CALL, Call, Resolver, as_aiohttps, hand_over, is_literal, resolved
 from .asyncio import adopt, with_family
 
@@ -87,8 +88,6 @@ class PvdConnector(aiohttp.TCPConnector):
         family: int = socket.AF_UNSPEC,
         **options: Any,
     ) -> None:
-        if connector is not None and not isinstance(connector, Connector):
-            raise TypeError(f"connector must be a pvdrace.Connector, not {type(connector).__name__}")
         if race not in ("public", "full", "auto"):
             raise ValueError(f"race must be 'public', 'full' or 'auto', not {race!r}")
         for name, instead in _INSTEAD.items():
@@ -100,8 +99,8 @@ class PvdConnector(aiohttp.TCPConnector):
         self._pvd_family = family
         self.policy = policy
         self._pvd_full = race != "public" and not missing
-        self._pvd_connector = connector or default_connector()
-        self._pvd_label = label
+        self._pvd_connector = given_or_default(connector)
+        self._pvd_label = check_label(label)
         self._pvd_held: weakref.WeakKeyDictionary[Any, _Held] = weakref.WeakKeyDictionary()
         self._pvd_watcher: asyncio.Task[None] | None = None
         options.update(use_dns_cache=False, interleave=None)
@@ -114,9 +113,7 @@ class PvdConnector(aiohttp.TCPConnector):
 
     @policy.setter
     def policy(self, policy: Policy | None) -> None:
-        if policy is not None and not isinstance(policy, Policy):
-            raise ValueError(f"policy must be a pvdrace.Policy, not {policy!r}")
-        self._pvd_wanted = with_family(policy, self._pvd_family)
+        self._pvd_wanted = with_family(check_policy(policy), self._pvd_family)
         self._pvd_policy = policy
         if not self.closed:
             self._pvd_review()
@@ -150,7 +147,8 @@ class PvdConnector(aiohttp.TCPConnector):
                 held = self._pvd_held.get(connection.protocol)
                 if held is not None:
                     held.idle = False
-                    connection.add_callback(held.released)
+                    assert connection.protocol is not None  # it is held by it
+                    connection.add_callback(partial(self._pvd_released, connection.protocol, held))
                     await self._pvd_tell(connection, held.report)
                 return connection
         except Exception as error:
@@ -216,6 +214,13 @@ class PvdConnector(aiohttp.TCPConnector):
             transport = protocol.transport
             if held.idle and transport is not None and self._pvd_objection(held) is not None:
                 transport.abort()
+
+    def _pvd_released(self, protocol: Any, held: _Held) -> None:
+        """It goes to the pool; what may not be used any more, as it became meanwhile, goes there closed."""
+        held.idle = True
+        transport = protocol.transport
+        if transport is not None and self._pvd_objection(held) is not None:
+            transport.abort()
 
     def _pvd_watch(self) -> None:
         """See to it that somebody looks after what idles, as long as this connector is there."""
@@ -333,9 +338,6 @@ class _Held:
         self.path = path
         self.report = report
         self.idle = False
-
-    def released(self) -> None:
-        self.idle = True
 
 
 async def _tell(report: RaceReport) -> None:

@@ -126,7 +126,7 @@ async def create_connection(
     With TLS, ``protocol_factory`` is called for each attempt that completes its TCP handshake: so it makes a
     new protocol each time. A protocol that lost was never connected, or is disconnected at once.
 
-    Raises as `Connector.open_connection`; all of it but `NoUsablePvd` and `ResolutionFailed` is an OSError.
+    Raises as `Connector.open_connection`, every one an OSError with its report.
     Raises ValueError for arguments that contradict each other or cannot be raced: ``sock``, ``local_addr``,
     ``flags``.
     """

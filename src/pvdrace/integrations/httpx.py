@@ -93,7 +93,8 @@ def async_client(
 
     ``options`` are those of the client and of the transport. A client that is given a transport takes no
     proxies from the environment; here each gets a transport that races to it. ``proxy`` and ``mounts`` as of
-    the client, ``trust_env=False`` for no look at the environment.
+    the client, ``trust_env=False`` for no look at the environment. ``transport``, ``app`` and ``proxies`` are
+    a ValueError: what they bring in does not race.
     """
     ours = {"connector": connector, "policy": policy, "label": label}
     return httpx.AsyncClient(**arguments(AsyncPvdTransport, ours, options))

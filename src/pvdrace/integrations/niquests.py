@@ -28,14 +28,14 @@ from niquests.packages.urllib3.contrib.resolver._async import AsyncBaseResolver
 from niquests.packages.urllib3.exceptions import MustDowngradeError
 
 from .. import default, sync
-from ..calls import check_label, check_policy
+from ..calls import check_kind, check_label, check_policy
 from ..connector import Connector
 from ..errors import PvdRaceError
 from ..policy import Policy
 from ..sync.errors import as_os_error
 from ._niquests_sockets import RESUMES_TLS as RESUMES_TLS
 from ._niquests_sockets import AsyncWatch, RacedAsyncSocket, RacedSocket, Watch, leader_of
-from ._options import check_kind, check_options, check_source
+from ._options import check_options, check_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

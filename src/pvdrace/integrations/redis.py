@@ -16,6 +16,7 @@ redis-py documents that a pool has a ``connection_class``; what a connection ove
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,11 +27,11 @@ import redis.connection
 import redis.exceptions
 
 from .. import sync
-from ..calls import check_label, check_policy
+from ..calls import check_kind, check_label, check_policy, timed_out
+from ..connector import Connector
 from ..default import given_or_default
 from ..errors import ConnectFailed, report_of
 from ..paths import Path
-from ..race.actions import TIMEOUT
 from .asyncio import open_connection
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class _AsyncRaced(_Raced):
                 **arguments,
             )
         except ConnectFailed as error:
-            if _was_too_slow(error):
+            if timed_out(error.report):
                 raise TimeoutError(str(error)) from error
             raise
         try:
@@ -206,7 +207,8 @@ class AsyncPvdConnectionPool(_RacedPool, redis.asyncio.ConnectionPool):
     }
 
     def _fitting(self, connector: Any) -> Any:
-        return connector if connector is None else given_or_default(connector)
+        check_kind(connector, Connector)
+        return connector
 
     async def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """As redis-py; idle connections that may not be used any more are closed first."""
@@ -247,7 +249,7 @@ class _BlockingRaced(_Raced):
                 **self._racing.options(self.socket_connect_timeout),
             )
         except ConnectFailed as error:
-            if _was_too_slow(error):
+            if timed_out(error.report):
                 raise TimeoutError(str(error)) from error
             raise
         try:
@@ -308,16 +310,15 @@ class PvdConnectionPool(_RacedPool, redis.ConnectionPool):
         super().__init__(*arguments, **options)
 
     def _fitting(self, connector: Any) -> Any:
-        if connector is not None and not isinstance(connector, sync.Connector):
-            raise TypeError(
-                f"connector must be a pvdrace.sync.Connector: this client blocks, not {connector!r}"
-            )
+        check_kind(connector, sync.Connector)
         return connector
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """As redis-py; idle connections that may not be used any more are closed first."""
-        for connection in self._idle():
-            connection.close_if_unfit()
+        if self.pid == os.getpid():  # else they are a parent's, and redis-py is about to forget them
+            with self._lock:  # nobody takes one out meanwhile
+                for connection in self._idle():
+                    connection.close_if_unfit()
         return super().get_connection(*arguments, **options)
 
 
@@ -327,7 +328,3 @@ class PvdConnectionPool(_RacedPool, redis.ConnectionPool):
 def _tell(error: redis.exceptions.RedisError) -> None:
     if (report := report_of(error)) is not None:
         error.report = report  # type: ignore[attr-defined]
-
-
-def _was_too_slow(error: ConnectFailed) -> bool:
-    return error.report is not None and (error.report.failure or "").startswith(TIMEOUT)

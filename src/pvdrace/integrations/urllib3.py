@@ -38,11 +38,10 @@ from urllib3.poolmanager import PoolManager, ProxyManager
 from urllib3.util import Timeout
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs, resolve_ssl_version
 
-from ..calls import check_label, check_policy
+from ..calls import check_kind, check_label, check_policy, timed_out
 from ..errors import PvdRaceError, ResolutionFailed, report_of
-from ..race.actions import TIMEOUT
 from ..sync import Connector, default_connector
-from ._options import check_kind, check_options, check_source
+from ._options import check_options, check_source
 
 if TYPE_CHECKING:
     import socket
@@ -251,9 +250,8 @@ class PvdHTTPConnection(HTTPConnection):
     def _translated(self, error: Exception) -> HTTPError:
         """The exception of urllib3's for what has happened, with the report."""
         report = report_of(error)
-        failure = (report.failure if report is not None else None) or ""
         found: Any
-        if failure.startswith(TIMEOUT):
+        if timed_out(report):
             found = ConnectTimeoutError(self, f"Connection to {self.host} timed out: {error}")
         elif isinstance(error, ResolutionFailed):
             found = NameResolutionError(self.host, self, cast("socket.gaierror", error))
@@ -312,6 +310,12 @@ class PvdHTTPConnectionPool(HTTPConnectionPool):
     """A pool of raced connections, to be had from a `PvdPoolManager`."""
 
     ConnectionCls = PvdHTTPConnection
+
+    def _put_conn(self, conn: Any) -> None:
+        """It comes back; closed, if it may not be used any more, as it became meanwhile."""
+        if conn is not None and conn.sock is not None and conn.objection():
+            conn.close()
+        super()._put_conn(conn)
 
     def urlopen(self, *arguments: Any, **options: Any) -> BaseHTTPResponse:
         """As urllib3's; what it raises has the ``report``."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: How long a socket stays at most, in seconds: who has not answered by then hardly will.
 PATIENCE = 1.0
+#: Reads at once from one socket: a peer that sends as fast as it is read keeps nobody from anything else.
+_READS = 16
 ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, on the socket's own device
 
 
@@ -102,6 +104,7 @@ class Lingering:
         self._left: dict[int, _Left] = {}
         self._epoll: select.epoll | None = None
         self._closed = False
+        self._process = os.getpid()
 
     def __len__(self) -> int:
         return len(self._left)
@@ -110,10 +113,16 @@ class Lingering:
         """Take a socket over: say good-bye on it, and close it when nothing more is to be expected.
 
         A TCP socket gets a FIN once it is connected, and goes when the peer's has come; a UDP socket goes
-        when as many datagrams have come as were asked for (``replies``). After `close`, all go at once.
+        when as many datagrams have come as were asked for (``replies``). After `close`, all go at once. In
+        the child of a fork it is a plain close: the connection is the parent's, and a FIN would end it there.
         """
         descriptor = sock.fileno()
         if descriptor < 0:
+            return
+        if isinstance(sock, LeavingSocket):
+            sock.lingering = None  # it is here already: its `close` is to close it, and to bring nothing back
+        if os.getpid() != self._process:
+            sock.close()
             return
         left = _Left(sock, self._clock() + PATIENCE, replies)
         try:
@@ -177,8 +186,9 @@ class Lingering:
             self._epoll = None
 
     def reopen(self) -> None:
-        """The owner is in use again."""
+        """The owner is in use again, maybe in another process than before."""
         self._closed = False
+        self._process = os.getpid()
 
     def _step(self, epoll: select.epoll, descriptor: int, left: _Left, events: int) -> None:
         if not left.stream:
@@ -215,25 +225,24 @@ def _received(sock: socket.socket) -> int:
     """Read the datagrams that are there, and count them; an ICMP error ends the waiting."""
     count = 0
     try:
-        while True:
+        while count < _READS:
             sock.recv(65536)
             count += 1
     except BlockingIOError:
-        return count
+        pass
     except OSError:
         return 1 << 30
+    return count
 
 
 def _drained(sock: socket.socket) -> bool:
-    """Read what there is to read; whether that was all there will ever be."""
+    """Read what there is to read, or some of it; whether that was all there will ever be."""
     try:
-        while sock.recv(65536):
-            pass
+        return not all(sock.recv(65536) for _ in range(_READS))
     except BlockingIOError:
         return False
     except OSError:
         return True
-    return True
 
 
 def _has_ended(sock: socket.socket) -> bool:

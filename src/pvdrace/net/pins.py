@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from .rtnetlink import Way
 
 
+#: Socket options by which a connection may leave its PvD, by level and number (linux/socket.h, in.h, in6.h).
+CHOOSING = {
+    (1, 5): "SO_DONTROUTE",
+    (1, 25): "SO_BINDTODEVICE",
+    (1, 36): "SO_MARK",
+    (1, 62): "SO_BINDTOIFINDEX",
+    (0, 8): "IP_PKTINFO",
+    (0, 50): "IP_UNICAST_IF",
+    (41, 50): "IPV6_PKTINFO",
+    (41, 76): "IPV6_UNICAST_IF",
+}
+
+
 class Pin(NamedTuple):
     """A ``pin`` taken apart: whether the device is bound, and the mark (0: none)."""
 

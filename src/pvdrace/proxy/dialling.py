@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import anyio
+
 from ..calls import check_endpoint, forbids
 from ..errors import PvdRaceError
 from ..net.lingering import LeavingSocket
@@ -84,15 +86,17 @@ class Dialler:
         sock, report = await self.connector.connect(
             host, port, policy=self._policy, label=label, timeout=self._settings.connect_timeout
         )
+        dialled = self._dialled(sock, report, said, label)
         try:
             if accept is not None:
                 await accept(sock.getsockname()[:2])
         except OSError:
             pass  # the client has gone: whoever relays finds out
         except BaseException:
-            sock.close()
+            with anyio.CancelScope(shield=True):
+                await self.drop(dialled)
             raise
-        return self._dialled(sock, report, said, label)
+        return dialled
 
     async def _watched(
         self, host: str, port: int, label: str | None, accept: Accept, flight: FirstFlight

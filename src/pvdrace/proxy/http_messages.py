@@ -97,8 +97,14 @@ def authorization(fields: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 def to_origin(request: h11.Request, where: Target) -> h11.Request | None:
     """The request as the origin server gets it: origin-form, its own Host, one exchange a connection.
 
-    None: `Max-Forwards` says that it is for us (RFC 9110 s7.6.2). Raises `BadRequest`.
+    None: `Max-Forwards` says that it is for us (RFC 9110 s7.6.2). Raises `BadRequest`, also for what servers
+    disagree about where it ends: with two framings, or one that its version does not have (RFC 9112 s6.1).
     """
+    framing = {name for name, _ in request.headers} & {b"content-length", b"transfer-encoding"}
+    if len(framing) == 2:
+        raise BadRequest("Content-Length and Transfer-Encoding in one request (RFC 9112 s6.1)")
+    if b"transfer-encoding" in framing and request.http_version < b"1.1":
+        raise BadRequest("Transfer-Encoding in a request of HTTP/1.0 (RFC 9112 s6.1)")
     fields = _passed_on(request.headers, request.http_version)
     if request.method in (b"OPTIONS", b"TRACE"):
         left = [value for name, value in fields if name == b"max-forwards"]

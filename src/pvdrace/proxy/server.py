@@ -6,7 +6,21 @@ import contextlib
 import logging
 import os
 import socket
-from errno import ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import (
+    ECONNABORTED,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EMFILE,
+    ENETDOWN,
+    ENETUNREACH,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    ENONET,
+    ENOPROTOOPT,
+    EPERM,
+    EPROTO,
+)
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,6 +48,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pvdrace.proxy")
 _SHORT_OF = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+#: What accept() says of one client that came to nothing: see accept(2), "Error handling".
+_ONE_CLIENTS = (
+    ECONNABORTED,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    ENETDOWN,
+    ENETUNREACH,
+    ENONET,
+    ENOPROTOOPT,
+    EPERM,
+    EPROTO,
+)
 #: Clients that the kernel keeps until they are served.
 BACKLOG = 1024
 #: Seconds between two looks at who is idle, or has gone.
@@ -270,7 +296,7 @@ async def _next_client(sock: socket.socket, room: anyio.Semaphore) -> tuple[sock
                     log.warning("clients have to wait: %s", os.strerror(error.errno))
                 short = True
                 await anyio.sleep(SHORTAGE)
-            elif error.errno != ECONNABORTED:
+            elif error.errno not in _ONE_CLIENTS:
                 raise
             continue
         client.setblocking(False)

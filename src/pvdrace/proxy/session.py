@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..errors import PvdRaceError
+from ..redaction import redact
 from . import socks5
 from .dialling import TooLate
 from .http_session import HttpSession
@@ -79,7 +80,7 @@ class Session:
             self.flow.scope.deadline = inf  # a request that does not come in time gets an answer
             await HttpSession(self).run(first)
         else:
-            what = "TLS, and this port is not" if first[0] == TLS_RECORD else "neither SOCKS nor HTTP"
+            what = "TLS, and this port does not" if first[0] == TLS_RECORD else "neither SOCKS nor HTTP"
             self.note(f"the client speaks {what}")
 
     # ------------------------------------------------------------------ SOCKS
@@ -177,6 +178,6 @@ class Session:
         return dialled
 
     def note(self, text: str) -> None:
-        """One line of the access log."""
+        """One line of the access log, whatever the client calls a host."""
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s%s %s", self._peer, f" user={self.user}" if self.user else "", text)
+            log.debug("%s%s %s", self._peer, f" user={self.user}" if self.user else "", redact(text))

@@ -144,7 +144,7 @@ class Race:
             return ()
         actions: list[Action] = []
         if now >= self._until:
-            self._end(Lost(f"{TIMEOUT} {float(self.timeout or 0)} s"), now, actions)
+            self._end(Lost(f"{TIMEOUT} {_seconds(self.timeout or 0)} s"), now, actions)
         else:
             self._give_up_on_the_silent(now, actions)
             self._start_what_is_due(now, actions)
@@ -210,7 +210,7 @@ class Race:
             if now >= attempt.deadline:
                 self._attempt_failed(attempt.action.id, now)
                 limit = self.pacing.attempt_timeout if attempt.connected else self._patience(attempt.branch)
-                actions.append(Cancel(attempt.action, f"{TIMEOUT} {float(limit)} s"))
+                actions.append(Cancel(attempt.action, f"{TIMEOUT} {_seconds(limit)} s"))
 
     def _patience(self, branch: Branch) -> float:
         """A PvD that has to be brought up gets the time for that besides."""
@@ -364,3 +364,8 @@ class Race:
         state = type(self.outcome).__name__.lower() if self.outcome else "running"
         parts = [f"{self.endpoint} {state}", *map(repr, self._branches)]
         return f"<Race {' | '.join(parts)} | deadline {self.deadline - self.started:+.3f}>"
+
+
+def _seconds(time: float) -> float:
+    """A time as reasons tell it: what a caller has left of its own is no round number."""
+    return round(float(time), 3) or float(time)

@@ -7,9 +7,9 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, cast
 
+from ..calls import timed_out
 from ..errors import ConnectFailed, PolicyProhibited, PvdRaceError, ResolutionFailed
 from ..net.failures import number_of
-from ..race.actions import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def each_of(report: RaceReport | None) -> Sequence[OSError]:
 def _first_of(report: RaceReport | None) -> int | None:
     if report is None:
         return None
-    if (report.failure or "").startswith(TIMEOUT):
+    if timed_out(report):
         return errno.ETIMEDOUT
     return next((number_of(a.error) for a in report.attempts if a.outcome == "failed" and a.error), None)
 

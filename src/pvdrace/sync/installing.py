@@ -20,10 +20,11 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..calls import check_policy
 from .connector import Connector
 from .default import default_connector
 from .leaving import LeavingSocket, quiet
-from .paused import PausedSocket
+from .paused import PausedSocket, check_option
 from .sockets import DEFAULT_TIMEOUT, dial, seconds
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    from ..net.lingering import Lingering
     from ..policy import Policy
 
 URLLIB3 = "urllib3.util.connection"
@@ -59,11 +61,12 @@ def installed(connector: Connector | None = None, policy: Policy | None = None) 
     It holds for the whole process: a thread that has entered no such block follows the oldest one that is
     still open anywhere, a thread that has follows its own innermost one, whatever others do meanwhile. When
     the last block is left, everything is as it was before. ``connector``: the default one
-    (`default_connector`) if None. Raises TypeError for a connector of another kind.
+    (`default_connector`) if None. Raises TypeError for a connector of another kind,
+    and ValueError for what is no policy.
     """
     if connector is not None and not isinstance(connector, Connector):
         raise TypeError(f"connector must be a pvdrace.sync.Connector, not {connector!r}")
-    setting = _Setting(connector, policy)
+    setting = _Setting(connector, check_policy(policy))
     own = _own()
     with _lock:
         if not _open:
@@ -186,7 +189,7 @@ def _wrap_socket(original: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SS
         server_hostname: Any = None,
         session: Any = None,
     ) -> ssl.SSLSocket:
-        if isinstance(sock, PausedSocket) and sock.paused and not server_side:
+        if isinstance(sock, PausedSocket) and sock.paused and not server_side and sock.gettimeout() != 0:
             if self.check_hostname and not server_hostname:
                 raise ValueError("check_hostname requires server_hostname")
             return sock.secure(
@@ -196,14 +199,40 @@ def _wrap_socket(original: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SS
                 suppress_ragged_eofs=suppress_ragged_eofs,
                 session=session,
             )
-        lingering = sock.lingering if isinstance(sock, LeavingSocket) else None
-        made = original(
-            self, sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname, session
+        wrap = partial(
+            original,
+            self,
+            sock,
+            server_side,
+            do_handshake_on_connect,
+            suppress_ragged_eofs,
+            server_hostname,
+            session,
         )
-        quiet(made, lingering)
-        return made
+        if isinstance(sock, PausedSocket):
+            sock.settle()  # who makes no handshake here cannot wait for another connection's
+        lingering = sock.lingering if isinstance(sock, LeavingSocket) else None
+        return wrap() if lingering is None else _wrap_quietly(wrap, sock, lingering)
 
     return wrap_socket
+
+
+def _wrap_quietly(
+    wrap: Callable[[], ssl.SSLSocket], sock: socket.socket, lingering: Lingering
+) -> ssl.SSLSocket:
+    """Make TLS of a socket that has to leave quietly, also where that fails: then ``ssl`` just closes it."""
+    spare = socket.socket(fileno=os.dup(sock.fileno()))
+    try:
+        made = wrap()
+    except BaseException:
+        if sock.fileno() < 0:
+            lingering.release(spare)
+        else:
+            spare.close()
+        raise
+    spare.close()
+    quiet(made, lingering)
+    return made
 
 
 def _replace_in_urllib3(module: ModuleType) -> None:
@@ -220,8 +249,7 @@ def _replace_in_urllib3(module: ModuleType) -> None:
         if setting is None:
             return original(address, timeout, source_address, socket_options)  # type: ignore[no-any-return]
         for option in socket_options or ():
-            if tuple(option[:2]) == (socket.SOL_SOCKET, socket.SO_BINDTODEVICE):
-                raise ValueError("SO_BINDTODEVICE chooses a device behind the race's back: require a PvD")
+            check_option(option)
         timeout = DEFAULT_TIMEOUT if timeout is absent else timeout
         host = address[0].strip("[]") if isinstance(address[0], str) else address[0]
         sock = setting.dial((host, address[1]), timeout, source_address)

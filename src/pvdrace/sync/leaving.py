@@ -7,23 +7,27 @@ import os
 import select
 import socket
 import ssl
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..net import lingering
 from ..net.lingering import Lingering
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
 S = TypeVar("S", bound=socket.socket)
 
 
 class SharedLingering(Lingering):
-    """`Lingering` for several threads. Nobody holds its lock while waiting."""
+    """`Lingering` for several threads. Nobody holds its lock while waiting.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    ``lock`` is that of all that its owner shares: a second one might be waited for in another order.
+    """
+
+    def __init__(self, clock: Callable[[], float], lock: threading.RLock) -> None:
         super().__init__(clock)
-        self._lock = threading.RLock()
+        self._lock = lock
 
     def release(self, sock: socket.socket, replies: int = 1) -> None:
         """See `Lingering.release`."""
@@ -41,16 +45,21 @@ class SharedLingering(Lingering):
             super().close()
 
     def wait(self) -> None:
-        """Until every socket is gone, each for its time at most; the calling thread waits."""
+        """Until every socket is gone, each for its time at most; the calling thread waits.
+
+        What other threads release meanwhile may be there still.
+        """
+        end = self._clock() + lingering.PATIENCE
         while True:
             with self._lock:
                 self.sweep()
-                if self._epoll is None:
+                now = self._clock()
+                if self._epoll is None or now >= end:
                     return
                 soonest = min(left.until for left in self._left.values())
                 epoll = select.epoll.fromfd(os.dup(self._epoll.fileno()))
             with contextlib.closing(epoll):
-                epoll.poll(max(soonest - self._clock(), 0))
+                epoll.poll(max(min(soonest, end) - now, 0))
 
 
 class LeavingSocket(socket.socket):

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from ..drivers.blocking_stages import SocketStage
+from ..net.pins import CHOOSING
 from .leaving import LeavingSocket
 from .sockets import as_the_library
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
     from ..net.lingering import Lingering
     from .provisional import Provisional
+
+
+def check_option(option: tuple[Any, ...]) -> None:
+    """ValueError for a socket option that would move a connection out of its PvD."""
+    if name := CHOOSING.get(option[:2]):
+        raise ValueError(f"{name} chooses a path behind the race's back: require a PvD")
 
 
 class PausedSocket(LeavingSocket):
@@ -52,8 +59,12 @@ class PausedSocket(LeavingSocket):
             secure, _ = as_the_library(lambda: race.finish(stage, ready="tls", timeout=self._timeout))
         finally:
             self.close()
-        for option in self._options:
-            secure.setsockopt(*option)
+        try:
+            for option in self._options:
+                secure.setsockopt(*option)
+        except BaseException:
+            secure.close()
+            raise
         secure.settimeout(self._timeout)
         return secure  # type: ignore[no-any-return]
 
@@ -91,7 +102,8 @@ class PausedSocket(LeavingSocket):
         return self.gettimeout() != 0.0
 
     def setsockopt(self, *option: Any) -> None:
-        """See `socket.socket.setsockopt`; whoever wins gets it too."""
+        """See `socket.socket.setsockopt`; whoever wins gets it too. ValueError for another device."""
+        check_option(option)
         super().setsockopt(*option)
         if self._race is not None:
             self._options.append(option)

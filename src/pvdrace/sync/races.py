@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,10 +70,11 @@ class Races:
         self.hooks = hooks
         self.observe = observe
         self.resolver = BlockingResolver(timeout=dns_timeout)
-        self.lingering = SharedLingering(time.monotonic)
+        self.lingering = SharedLingering(time.monotonic, self.lock)
         self.monitor = BlockingMonitor(configuration)
         self.decisions = Decisions(configuration, policy, pacing, History())
         self._store = store
+        self._forgotten: deque[Driver] = deque()
         self._opened = False
         self._courses: Courses[ThreadsChanges] = Courses(
             self.decisions,
@@ -87,6 +89,7 @@ class Races:
     def snapshot(self) -> PvdSet:
         """The PvDs of this host, as they are now."""
         with self.lock:
+            self._close_forgotten()
             if self._opened:
                 return self.monitor.catch_up()
             self.lingering.reopen()
@@ -98,6 +101,8 @@ class Races:
 
     def close(self) -> None:
         """Give back what is held, after the losers of races under a prohibition have gone quietly."""
+        with self.lock:
+            self._close_forgotten()
         self.lingering.wait()
         with self.lock:
             self._opened = False
@@ -130,6 +135,7 @@ class Races:
         """All that comes before the first packet. Raises ValueError if the arguments make no sense."""
         label = check_label(label) or self.label
         with self.lock:
+            self._close_forgotten()
             origin = None
             if isinstance(host, Answer):
                 endpoint = check_endpoint(host.name, port)
@@ -193,6 +199,23 @@ class Races:
             report = self._courses.learn(course)
         tell(self.hooks, report)
         return report
+
+    def forget(self, driver: Driver) -> None:
+        """Close a race that its owner has forgotten, now or soon: nobody learns from it.
+
+        The garbage collector calls this, in any thread and in the midst of anything: so it waits for no lock,
+        and does nothing where this thread itself is at work on what races share.
+        """
+        self._forgotten.append(driver)
+        if not self.lock._is_owned() and self.lock.acquire(blocking=False):  # type: ignore[attr-defined]
+            try:
+                self._close_forgotten()
+            finally:
+                self.lock.release()
+
+    def _close_forgotten(self) -> None:
+        while self._forgotten:
+            self._forgotten.popleft().close()
 
     def _won(
         self, course: Course[ThreadsChanges], sock: socket.socket | None, report: RaceReport, take: Take

@@ -85,7 +85,8 @@ class LiveSink:
         self._remove = weakref.finalize(self, _remove, self._file, path, os.getpid())
 
     def _after_fork(self) -> None:
-        """The lock on the file is the parent's, and would outlive it here."""
+        """The lock on the file is the parent's, and would outlive it here; so would that of a thread."""
+        self._lock = threading.Lock()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

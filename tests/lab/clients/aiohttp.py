@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import ssl
 from collections.abc import AsyncIterator
 from typing import Literal
 
 import aiohttp
 
 import pvdrace
-from lab.clients.base import Client
+from lab.clients.base import Client, trusting
 from pvdrace.integrations.aiohttp import PvdConnector
 
 
@@ -50,7 +49,7 @@ class Aiohttp:
     async def open(
         self, connector: pvdrace.Connector, ca_file: str, *, policy: pvdrace.Policy | None, timeout: float
     ) -> AsyncIterator[AiohttpSession]:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = trusting(ca_file)  # aiohttp sets no ALPN in a context that it is given
         own = PvdConnector(connector=connector, policy=policy, race=self.race, ssl=context)
         limits = aiohttp.ClientTimeout(connect=timeout)
         async with aiohttp.ClientSession(connector=own, timeout=limits) as session:

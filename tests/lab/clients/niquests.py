@@ -1,4 +1,4 @@
-"""niquests: in an environment of its own, where it is the only client (``make clients``)."""
+"""niquests: in an environment of its own, where it is the only client (``make test-niquests``)."""
 
 from __future__ import annotations
 
