@@ -35,9 +35,11 @@ class Aiohttp:
     blocking = False
     backends = ("asyncio",)
     pools = True
+    watches = True
     errors: tuple[type[Exception], ...] = (aiohttp.ClientConnectorError,)
     timeouts: tuple[type[Exception], ...] = (aiohttp.ConnectionTimeoutError,)
     resumes_tls = True
+    proxied = False
 
     def __init__(self, name: str, race: Literal["public", "full"]) -> None:
         self.name = name

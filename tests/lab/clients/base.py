@@ -57,8 +57,20 @@ class Client(Protocol):
         """What it raises when the time is over; may be among `errors`."""
 
     @property
+    def watches(self) -> bool:
+        """Whether what is idle is closed as soon as its PvD may not be used, not with the next request."""
+
+    @property
     def resumes_tls(self) -> bool:
         """Whether TLS is part of the race: not where the client's hook ends before it."""
+
+    @property
+    def proxied(self) -> bool:
+        """Whether it only comes through `pvdrace.proxy`.
+
+        There ``open`` takes the configuration in the place of a connector, as the proxy has its own; no
+        report is in an exception; and a wrong certificate is for the client alone to see, after the race.
+        """
 
     def open(self, connector: Any, ca_file: str, *, policy: pvdrace.Policy | None, timeout: float) -> Any:
         """A context manager that gives a `Session`; ``timeout`` is for making a connection, in seconds.

@@ -40,7 +40,9 @@ class AsyncCoreSession(CoreSession):
 
 class Core:
     pools = True
+    watches = False
     resumes_tls = True
+    proxied = False
 
     def __init__(self, module: str, *, blocking: bool) -> None:
         self.core = importlib.import_module(module)

@@ -45,11 +45,13 @@ class BlockingSession:
 class Http:
     pools = True
     resumes_tls = True
+    proxied = False
 
     def __init__(self, module: str, *, blocking: bool) -> None:
         self.module = importlib.import_module(module)
         self.adapter = importlib.import_module(f"pvdrace.integrations.{module}")
         self.blocking = blocking
+        self.watches = not blocking
         self.name = f"{module}-blocking" if blocking else module
         self.backends: Sequence[str] = ("asyncio",) if blocking else ("asyncio", "trio")
         self.errors: tuple[type[Exception], ...] = (self.module.ConnectError,)

@@ -45,7 +45,9 @@ class Installed:
     blocking = True
     backends = ("asyncio",)
     pools = False  # ours: nobody looks after the pools of strangers
+    watches = False
     resumes_tls = True
+    proxied = False
 
     def __init__(
         self,

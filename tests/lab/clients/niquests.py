@@ -40,7 +40,9 @@ class Niquests:
     blocking = True
     backends = ("asyncio",)
     pools = True
+    watches = False
     resumes_tls = True
+    proxied = False
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:

@@ -62,9 +62,11 @@ class Own:
     blocking = False
     backends = ("asyncio", "trio")
     pools = False
+    watches = False
     errors: tuple[type[Exception], ...] = (pvdrace.PvdRaceError,)
     timeouts: tuple[type[Exception], ...] = (pvdrace.ConnectFailed,)
     resumes_tls = True
+    proxied = False
 
     @contextlib.asynccontextmanager
     async def open(

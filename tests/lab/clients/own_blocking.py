@@ -60,9 +60,11 @@ class OwnBlocking:
     blocking = True
     backends = ("asyncio",)
     pools = False
+    watches = False
     errors: tuple[type[Exception], ...] = (pvdrace.PvdRaceError,)
     timeouts: tuple[type[Exception], ...] = (pvdrace.ConnectFailed,)
     resumes_tls = True
+    proxied = False
 
     @contextlib.contextmanager
     def open(

@@ -100,9 +100,11 @@ class AsyncRedis:
     blocking = False
     backends = ("asyncio",)
     pools = True
+    watches = False
     errors: tuple[type[Exception], ...] = (redis.exceptions.ConnectionError,)
     timeouts: tuple[type[Exception], ...] = (redis.exceptions.TimeoutError,)
     resumes_tls = True
+    proxied = False
 
     @contextlib.asynccontextmanager
     async def open(

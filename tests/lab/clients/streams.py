@@ -1,4 +1,4 @@
-"""What the adapters for anyio, asyncio and trio give: streams, with just enough HTTP on them."""
+"""What the adapters for anyio, asyncio, asyncpg and trio give: streams, with just enough HTTP on them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pvdrace.integrations.asyncio
 import pvdrace.integrations.trio
 from lab.clients.base import Client, trusting
 from pvdrace.integrations.anyio import PvdConnectable
+from pvdrace.integrations.asyncpg import RacingLoop
 
 #: A request's bytes in, the answer's bytes out, over a connection of its own.
 Exchange = Callable[[str, int, bool, bytes], Awaitable[bytes]]
@@ -56,9 +57,11 @@ class Streams:
 
     blocking = False
     pools = False
+    watches = False
     errors: tuple[type[Exception], ...] = (OSError,)
     timeouts: tuple[type[Exception], ...] = (OSError,)
     resumes_tls = True
+    proxied = False
 
     def __init__(self, name: str, *backends: str) -> None:
         self.name = name
@@ -95,17 +98,37 @@ class Asyncio(Streams):
             reader, writer = await pvdrace.integrations.asyncio.open_connection(
                 host, port, ssl=context if secure else None, **options
             )
-            try:
-                writer.write(request)
-                await writer.drain()
-                return await reader.read()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-                await asyncio.sleep(0)
+            return await asked(reader, writer, request)
 
         return exchange
+
+
+class Loop(Streams):
+    """The loop that asyncpg is given, with asyncio's own stream in the place of asyncpg's protocol."""
+
+    def exchange(self, context: ssl.SSLContext, **options: Any) -> Exchange:
+        async def exchange(host: str, port: int, secure: bool, request: bytes) -> bytes:
+            racing: Any = RacingLoop(**options)
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await racing.create_connection(
+                lambda: protocol, host, port, ssl=context if secure else None
+            )
+            return await asked(reader, asyncio.StreamWriter(transport, protocol, reader, racing), request)
+
+        return exchange
+
+
+async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
+    try:
+        writer.write(request)
+        await writer.drain()
+        return await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        await asyncio.sleep(0)
 
 
 class Trio(Streams):
@@ -128,5 +151,6 @@ class Trio(Streams):
 CLIENTS: list[Client] = [
     Anyio("anyio", "asyncio", "trio"),
     Asyncio("asyncio streams", "asyncio"),
+    Loop("asyncpg loop", "asyncio"),
     Trio("trio", "trio"),
 ]

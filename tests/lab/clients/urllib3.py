@@ -34,7 +34,9 @@ class Blocking:
     blocking = True
     backends = ("asyncio",)
     pools = True
+    watches = False
     resumes_tls = True
+    proxied = False
 
 
 class Urllib3(Blocking):
