@@ -356,3 +356,18 @@ async def test_streams_send_at_once(names: tuple[Dns, Dns]) -> None:
                 async with connection:
                     raw = connection.extra(SocketAttribute.raw_socket)
                     assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+async def test_nothing_stands_against_a_path_that_never_leaves_the_machine() -> None:
+    """And nobody has to look at the PvDs to know that: a connector that never did holds no descriptor."""
+    server = Server("127.0.0.1")
+    with closing(server):
+        here = pvdrace.Connector()
+        async with await here.open_connection("127.0.0.1", server.port) as connection:
+            before = descriptors()
+            assert here.objection(connection.path) is None
+            blocking = pvdrace.sync.Connector()
+            assert blocking.objection(connection.path) is None
+            assert descriptors() == before
+        here.close()
+        blocking.close()

@@ -12,7 +12,7 @@ from .calls import forbids
 from .discovery.diff import diff
 from .expectation import EXPECT_NOTHING
 from .holdings import Holdings, priority_of
-from .model import PvdSet, is_loopback
+from .model import PvdSet
 from .paths import objection
 from .ranking.head_starts import round_trip_times
 from .ranking.order import rank_by_choice
@@ -127,8 +127,6 @@ class Decisions:
 
     def objection(self, path: Path, pvds: PvdSet, label: str | None, now: float) -> str | None:
         """Why a connection may not be used any more (`paths.objection`); None if it may."""
-        if is_loopback(path.endpoint.host):
-            return None
         if pvds is not self._judged or self.holdings or len(self._objections) >= RANKINGS_KEPT:
             self._objections.clear()
             self._judged = pvds

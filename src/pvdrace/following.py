@@ -74,6 +74,8 @@ class Following(ABC):
         forbids it: for pools, before a connection is used again. It looks at the last `snapshot`: await that
         first. Nothing is said against what is only worse than another. Raises RuntimeError if there was none.
         """
+        if is_loopback(path.endpoint.host):
+            return None  # no PvD is asked for it
         label = path.label or self._label
         return self._decisions.objection(path, self._monitor.snapshot, label, time.monotonic())
 
