@@ -11,6 +11,8 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
+from loops import eager_loop
+
 # A suite that was started in the background has inherited that these are ignored; its children must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -19,13 +21,6 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("desk", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
-
-
-def eager_loop() -> asyncio.AbstractEventLoop:
-    """Where a task runs at once, up to its first wait (Python 3.12)."""
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
-    return loop
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import gc
 import os
@@ -19,6 +18,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute
 
 from loopback import HOST, BlackHole, Dns, Server, certificate_for, closing, trusting
+from loops import eager_loop
 from pvdrace.dns.resolver import PvdResolver
 from pvdrace.drivers.aio import Driven, drive
 from pvdrace.drivers.stages import StreamStage, discard
@@ -76,12 +76,6 @@ async def settle(before: int) -> int:
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def eager_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
-    return loop
 
 
 LOOPS = {

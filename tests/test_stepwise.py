@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import eager_loop
+from loops import eager_loop
 from stepwise import Steps
 
 
