@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..calls import timed_out
 from ..errors import ConnectFailed, NoUsablePvd, PolicyProhibited, ResolutionFailed
 from ..race.actions import TIMEOUT
 from . import socks5
@@ -62,7 +63,7 @@ def refusal(error: Exception) -> Refusal:
 
 def _lost(report: RaceReport, why: str) -> Refusal:
     errors = [attempt.error or "" for attempt in report.attempts]
-    if (report.failure or "").startswith(TIMEOUT) or (errors and all(map(_is_timeout, errors))):
+    if timed_out(report) or (errors and all(map(_is_timeout, errors))):
         return Refusal(socks5.TTL_EXPIRED, 504, "connection_timeout", why)
     if any(error == "refused" for error in errors):
         return Refusal(socks5.REFUSED, 502, "connection_refused", why)
