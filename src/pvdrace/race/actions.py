@@ -54,6 +54,11 @@ class Cancel:
     target: Lookup | Connect
     reason: str
 
+    @property
+    def outcome(self) -> str:
+        """What that is for the lookup or attempt: ``failed`` for silence, else ``cancelled``."""
+        return "failed" if self.reason.startswith(TIMEOUT) else "cancelled"
+
 
 @dataclass(slots=True)
 class Skip:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..pictures.clean import cleaned
-from .actions import TIMEOUT, Cancel, Connect, Lookup, Skip
+from .actions import Cancel, Connect, Lookup, Skip
 from .events import Connected, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def _say(entry: Event | Action, subjects: dict[int, Lookup | Connect]) -> Said:
             return "attempt_started", {**_subject(entry), "family": f"ipv{c.family}", **more}
         case Cancel(target=target, reason=reason):
             what = "lookup" if isinstance(target, Lookup) else "attempt"
-            fate = "failed" if reason.startswith(TIMEOUT) else "cancelled"
-            return f"{what}_{fate}", {**_subject(target), "reason": reason}
+            return f"{what}_{entry.outcome}", {**_subject(target), "reason": reason}
         case Skip():
             return "address_skipped", {"pvd": entry.pvd, "address": entry.address, "reason": entry.reason}
         case PvdAdded():

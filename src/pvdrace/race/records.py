@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .actions import TIMEOUT, Action, Cancel, Connect, Lookup, Skip
+from .actions import Action, Cancel, Connect, Lookup, Skip
 from .events import Connected, Event, Failed, LookupAnswered, LookupFailed, PvdAdded, PvdWithdrawn, Ready
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def records(
             case Connect():
                 found[entry.id] = _attempt(entry, at)
             case Cancel():
-                _cancel(found[entry.target.id], entry.reason, at)
+                _cancel(found[entry.target.id], entry, at)
             case Skip() | PvdAdded() | PvdWithdrawn():
                 pass
             case _:
@@ -76,10 +76,10 @@ def _attempt(action: Connect, at: float) -> AttemptRecord:
     return AttemptRecord(pvd.name, remote, port, family, local, at, through=action.through)
 
 
-def _cancel(record: LookupRecord | AttemptRecord, reason: str, at: float) -> None:
+def _cancel(record: LookupRecord | AttemptRecord, action: Cancel, at: float) -> None:
     record.ended = at
-    record.error = reason
-    record.outcome = "failed" if reason.startswith(TIMEOUT) else "cancelled"
+    record.error = action.reason
+    record.outcome = action.outcome
 
 
 def _take_in(
